@@ -1,0 +1,32 @@
+"""Batch: the one shape that passes from tasks to models, and the legend of the shape letters.
+
+Letters in shape comments, everywhere in this package:
+
+    B  rows in the batch          T  positions in a row        D  width of the network
+    V  size of the vocabulary     H  attention heads           G  key/value heads (groups)
+    K  width of one head          S  positions that keys and values cover (cache + T)
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from torch import Tensor
+
+IGNORE = -100
+"""The label of a position where nothing is learned or scored."""
+
+NO_EXAMPLE = -1
+"""The example id of a padding position."""
+
+
+class Batch(TypedDict, total=False):
+    """One micro-batch. Only `input_ids` is always there."""
+
+    input_ids: Tensor  # [B, T] int64, token ids; padding holds the tokenizer's end-of-text id
+    labels: Tensor  # [B, T] int64, the token that follows each input, or IGNORE
+    positions: Tensor  # [B, T] int64, place within the segment, from 0; absent: 0..T-1 in every row
+    segments: Tensor  # [B, T] int64, 1.. within a row, 0 on padding; absent: each row is one whole segment, unpadded.
+    #                   A position attends only to positions of its own segment.
+    examples: Tensor  # [B, T] int64, which example of the split a position belongs to, NO_EXAMPLE on padding
+    num_bytes: Tensor  # [B] int64, bytes of raw text that the labels of a row stand for

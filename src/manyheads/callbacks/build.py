@@ -1,0 +1,112 @@
+"""The list of callbacks of a run, out of the keys under `callbacks`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+from rich.console import Console
+
+from manyheads.callbacks.checkpoint import RunCheckpoint
+from manyheads.callbacks.early_stopping import StopEarly
+from manyheads.callbacks.interrupt import Interrupt, resume_command
+from manyheads.callbacks.metrics_log import MetricsLog
+from manyheads.callbacks.nonfinite import StopWhenNotFinite
+from manyheads.callbacks.progress import Progress
+from manyheads.callbacks.rng import RngState
+from manyheads.callbacks.samples import Samples
+from manyheads.callbacks.throughput import Throughput
+from manyheads.decoding.sampling import sampling
+from manyheads.errors import UserError, check_range, did_you_mean
+from manyheads.marks import builder
+from manyheads.metric.base import Metric
+from manyheads.task.base import Task
+
+
+@builder
+def callbacks(
+    *,
+    folder: Path,
+    metrics: Sequence[type[Metric]],
+    task: Task,
+    console: Console,
+    seed: int,
+    monitor: str = "val/bits_per_byte",
+    save_best: int = 1,
+    save_every_n_steps: int | None = None,
+    keep: int | None = 1,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    samples: int = 1,
+    sample_tokens: int = 64,
+    sample_prompt: str | None = None,
+    sample_temperature: float = 0.8,
+    refresh_per_second: float = 4.0,
+) -> list[pl.Callback]:
+    """The callbacks of a run, in the order in which they run.
+
+    Args:
+        folder: the run's; checkpoints go below it. Nothing is written yet.
+        monitor: the validation metric that picks the best checkpoint and stops early; its direction is the metric's own.
+        save_best: how many of the best checkpoints are kept.
+        save_every_n_steps: optimizer steps between further checkpoints; None: only at validations.
+        keep: how many of those further checkpoints stay, the newest; None: all.
+        patience: validations without an improvement of more than `min_delta` before training stops; None: never.
+        samples: texts to write at each validation, each at most `sample_tokens` long, after `sample_prompt` or, without
+            one, the beginnings of validation texts.
+        refresh_per_second: how often the live line is drawn, at most.
+
+    Raises UserError for a monitor that no metric gives, and for numbers out of range.
+    """
+    metric = check_monitor(monitor, metrics)
+    _check_counts(1, save_best=save_best, save_every_n_steps=save_every_n_steps, keep=keep, patience=patience)
+    _check_counts(1, sample_tokens=sample_tokens)
+    _check_counts(0, samples=samples)
+    check_range("callbacks.min_delta", min_delta, 0)
+    check_range("callbacks.sample_temperature", sample_temperature, 0)
+    check_range("callbacks.refresh_per_second", refresh_per_second, 0.01)
+    up = metric.higher_is_better
+    saved = {"save_best": save_best, "save_every_n_steps": save_every_n_steps, "keep": keep}
+    stop = {"patience": patience, "min_delta": min_delta}
+
+    checkpoint = RunCheckpoint(folder=folder / "checkpoints", monitor=monitor, higher_is_better=up, **saved)
+    throughput = Throughput()
+    log = MetricsLog(throughput)
+    progress = Progress(
+        console=console,
+        log=log,
+        checkpoint=checkpoint,
+        metrics=[each.name for each in metrics],
+        refresh_per_second=refresh_per_second,
+    )
+    texts = Samples(
+        console=console,
+        tokenizer=task.tokenizer,
+        prompts=lambda: task.prompts(samples) if sample_prompt is None else [sample_prompt] * samples,
+        max_new_tokens=sample_tokens,
+        sampling=sampling(temperature=sample_temperature),
+        seed=seed,
+    )
+    # the order in which they run: watch, log, show, decide, save, and only then leave
+    early = [StopEarly(console=console, monitor=monitor, higher_is_better=up, **stop)] if patience else []
+    shown = [progress, texts] if samples else [progress]
+    watch = [throughput, RngState(), StopWhenNotFinite(checkpoint)]
+    leave = Interrupt(checkpoint=checkpoint, resume=resume_command(folder))
+    return [*watch, log, *shown, *early, checkpoint, leave]
+
+
+def check_monitor(monitor: str, metrics: Sequence[type[Metric]]) -> type[Metric]:
+    """The metric that `monitor` names. Raises UserError when none of `metrics` is called so."""
+    names = {f"val/{metric.name}": metric for metric in metrics}
+    if monitor not in names:
+        raise UserError(
+            f"callbacks.monitor={monitor} is not measured; set one of {', '.join(names)}.{did_you_mean(monitor, names)}"
+        )
+    return names[monitor]
+
+
+def _check_counts(low: int, **counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
+            raise UserError(f"callbacks.{name}={value}: set a whole number of at least {low}.")

@@ -1,0 +1,71 @@
+"""A loss that is not finite ends the run, and never reaches a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from manyheads.callbacks.checkpoint import RunCheckpoint
+from manyheads.callbacks.step import log_is_due, step_is_done
+from manyheads.errors import UserError
+
+
+class StopWhenNotFinite(pl.Callback):
+    """Watches every loss; raises UserError with the step, the last good checkpoint and what to try.
+
+    The step is noted on the device and read at the log interval and before each save, so that a GPU is not waited for
+    at every step; on the CPU, where nothing is waited for, every step is looked at (`every_step` says otherwise).
+    Weights are checked before they are saved: a gradient can overflow where the loss was finite.
+    """
+
+    def __init__(self, checkpoint: RunCheckpoint, every_step: bool | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.every_step = every_step
+        self._first_bad: Tensor | None = None  # [] int64, the first optimizer step with a bad loss; -1: none
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._first_bad = torch.full((), -1, dtype=torch.int64, device=pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss, done = outputs["loss"], step_is_done(trainer)
+        step = trainer.global_step + (0 if done else 1)
+        if loss.device.type == "cpu" if self.every_step is None else self.every_step:
+            if not loss.isfinite().item():
+                self._stop(trainer, step)
+            return
+        assert self._first_bad is not None
+        new = (self._first_bad < 0) & ~loss.isfinite()
+        self._first_bad = torch.where(new, step, self._first_bad)
+        if done and log_is_due(trainer):
+            self._check(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._check(trainer)
+        for tensor in checkpoint["state_dict"].values():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                self._stop(trainer, trainer.global_step, "the network's weights are")
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        step = -1 if self._first_bad is None else int(self._first_bad)
+        if step >= 0:
+            self._stop(trainer, step)
+
+    def _stop(self, trainer: pl.Trainer, step: int, what: str = "the loss is") -> None:
+        path = self.checkpoint.last_path
+        kept = f"{path} is whole and from before that." if path.exists() else "No checkpoint had been saved yet."
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        raise UserError(
+            f"At step {step} {what} not finite; training stopped. {kept}\n"
+            f"Try a smaller optim.lr (it was {lr:.3g} at that step), a longer optim.warmup_steps, "
+            "or a smaller trainer.gradient_clip_val."
+        )

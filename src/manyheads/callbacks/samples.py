@@ -1,0 +1,113 @@
+"""What the network writes so far: a text or more at each validation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from rich.console import Console
+from rich.text import Text
+
+from manyheads.callbacks.step import as_lm, is_fitting
+from manyheads.decoding.generate import generate
+from manyheads.decoding.sampling import Sampling
+
+if TYPE_CHECKING:
+    from manyheads.tokenizer.base import Tokenizer
+
+MOST_LINES = 10
+MARGIN = "    │ "
+ASCII_MARGIN = "    | "
+
+
+class Samples(pl.Callback):
+    """Continues the same prompts with the same seed at each validation, prints the texts and hands them to W&B.
+
+    Draws come from generators of their own: the random state of training does not change.
+
+    Args:
+        prompts: gives the texts to continue; asked for at the first validation.
+        max_new_tokens: how far each is continued.
+    """
+
+    def __init__(
+        self,
+        *,
+        console: Console,
+        tokenizer: Tokenizer,
+        prompts: Callable[[], Sequence[str]],
+        max_new_tokens: int,
+        sampling: Sampling,
+        seed: int,
+    ) -> None:
+        self.console = console
+        self.tokenizer = tokenizer
+        self.prompts = prompts
+        self.max_new_tokens = max_new_tokens
+        self.sampling = sampling
+        self.seed = seed
+        self._prompts: list[str] | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not (is_fitting(trainer) and trainer.is_global_zero) or trainer.sanity_checking:
+            return
+        if self._prompts is None:
+            self._prompts = list(self.prompts())
+        texts = self._continue(pl_module)
+        for prompt, text in zip(self._prompts, texts, strict=True):
+            for line in sample_lines(prompt, text, self.console.width, self.console.encoding):
+                self.console.print(line, soft_wrap=True)
+        rows = [[trainer.global_step, prompt, text] for prompt, text in zip(self._prompts, texts, strict=True)]
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_text("samples", columns=["step", "prompt", "text"], data=rows, step=trainer.global_step)
+
+    def _continue(self, pl_module: pl.LightningModule) -> list[str]:
+        lm = as_lm(pl_module)
+        # every length of the cache would be compiled anew
+        compiled = getattr(lm.network, "_compiled_call_impl", None) is not None
+        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+            rows = generate(
+                lm.network,
+                lm.head,
+                self.tokenizer.encode_batch(list(self._prompts or [])),
+                end_id=self.tokenizer.end_id,
+                max_new_tokens=self.max_new_tokens,
+                sampling=self.sampling,
+                seed=self.seed,
+            )
+        return [self.tokenizer.decode(row) for row in rows]
+
+
+def sample_lines(prompt: str, continuation: str, width: int, encoding: str = "utf-8") -> list[Text]:
+    """The prompt, dim, and what the network wrote after it, as at most `MOST_LINES` lines of at most `width` columns."""
+    text = Text(printable(prompt, encoding), style="dim").append(printable(continuation, encoding), style="not dim")
+    margin = MARGIN if printable(MARGIN, encoding) == MARGIN else ASCII_MARGIN
+    lines = [piece for line in text.split("\n", allow_blank=True) for piece in _wrapped(line, width - len(margin) - 1)]
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], Text("...")]
+    made = [Text(margin, style="bright_black").append_text(line) for line in lines]
+    for line in made:
+        line.rstrip()
+    return made
+
+
+def _wrapped(line: Text, width: int) -> list[Text]:
+    """`line` in pieces of at most `width` characters, cut at spaces where there are any."""
+    pieces: list[Text] = []
+    while len(line) > width:
+        cut = line.plain.rfind(" ", 1, width + 1)
+        first, line = line.divide([cut if cut > 0 else width])
+        pieces.append(first)
+        line = line[1:] if cut > 0 else line
+    return [*pieces, line]
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """`text` with every character replaced that could steer a terminal or that `encoding` lacks; line breaks stay."""
+    safe = "".join(c if c == "\n" or c.isprintable() else "    " if c == "\t" else "?" for c in text)
+    return safe.encode(encoding, "replace").decode(encoding)

@@ -1,0 +1,170 @@
+"""The console script and the front door: a verb is imported when it is called, and every error ends here."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyheads import __version__
+from manyheads.errors import EXIT_DONE, EXIT_USER, SIGNAL_BASE, UserError, did_you_mean, explain
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from manyheads.run.composer import Base
+
+_SIGPIPE = 13
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command line (without the program's name) and returns the exit code: 0 done, 1 a mistake that was said
+    in one or two lines, 130 or 143 interrupted."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    show_all = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user's own wish, before anything sets it
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's own flush fails again
+        return SIGNAL_BASE + _SIGPIPE
+    except SystemExit as leaving:
+        return _code(leaving)
+    except BaseException as error:
+        text, code = explain(error)
+        if text is None or show_all:
+            traceback.print_exception(error)
+        if text is not None:
+            print(f"error: {text}", file=sys.stderr)
+        return code
+
+
+def _dispatch(words: list[str]) -> int:
+    verb, rest = (words[0], words[1:]) if words else ("", [])
+    if verb in ("--version", "-V") or (verb in VERBS and "--version" in rest):
+        print(f"manyheads {__version__}")
+        return EXIT_DONE
+    if verb in ("--help", "-h", "help"):
+        return _help(rest)
+    if verb in ("-sc", "--shell-completion"):
+        from manyheads.run.completion import shell_completion
+
+        return shell_completion(rest)
+    if verb not in VERBS:
+        if not verb:
+            raise UserError(f"name a verb: {', '.join(VERBS)}. `manyheads --help` says what each does.")
+        raise UserError(f"{verb}: there is no such verb.{did_you_mean(verb, VERBS)} The verbs are {', '.join(VERBS)}.")
+    return VERBS[verb](rest)
+
+
+def _help(words: list[str]) -> int:
+    from manyheads.run.help import PROGRAM
+
+    if not words:
+        print(PROGRAM, end="")
+        return EXIT_DONE
+    return _dispatch([words[0], "--help"])
+
+
+def _train(argv: list[str]) -> int:
+    if _wants_help(argv):
+        return _page("train", argv)
+    return _hydra(
+        "train", argv, "resume", lambda cfg, folder, choices: _load("manyheads.train:train")(cfg, folder, choices)
+    )
+
+
+def _eval(argv: list[str]) -> int:
+    if _wants_help(argv):
+        return _page("eval", argv)
+    if _setting(argv, "run") is None and not any(word.startswith("-") for word in argv):
+        from manyheads.run.find import newest_run
+
+        newest = newest_run(Path("outputs"))
+        hint = f"such as run={newest}" if newest else "a run folder; `manyheads train` makes one under outputs/runs"
+        raise UserError(f"run is not set: add run=FOLDER, {hint}.")
+    return _hydra("eval", argv, "run", lambda cfg, folder, choices: _load("manyheads.eval:evaluate")(cfg))
+
+
+def _generate(argv: list[str]) -> int:
+    return int(_load("manyheads.generate:generate_main")(argv) or EXIT_DONE)
+
+
+def _runs(argv: list[str]) -> int:
+    return int(_load("manyheads.run.runs:main")(argv))
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "eval": _eval,
+    "generate": _generate,
+    "runs": _runs,
+}
+
+
+def _hydra(
+    verb: str, argv: list[str], base_key: str, task: Callable[[DictConfig, Path | None, dict[str, str]], Any]
+) -> int:
+    from manyheads.build import CONF_DIR
+
+    if any(word in ("-sc", "--shell-completion") for word in argv):
+        from manyheads.run.completion import verb_completion
+
+        return verb_completion(verb, argv, CONF_DIR)
+    from manyheads.run.compose import hydra_main
+
+    hydra_main(verb, argv, CONF_DIR, task, _base(argv, base_key))
+    return EXIT_DONE
+
+
+def _base(argv: list[str], key: str) -> Base | None:
+    """The config of the run that the command line names, if it names one."""
+    folder = _setting(argv, key)
+    if folder is None:
+        return None
+    from manyheads.run.composer import Base
+    from manyheads.run.folder import open_run_folder, read_config
+
+    config, stamp = read_config(open_run_folder(folder, key))
+    return Base(config, {str(group): str(choice) for group, choice in (stamp.get("choices") or {}).items()})
+
+
+def _setting(argv: list[str], key: str) -> str | None:
+    """The last value that a command line gives a key; None when it gives none."""
+    values = [word.partition("=")[2].strip("'\"") for word in argv if word.lstrip("+").startswith(f"{key}=")]
+    return values[-1] if values and values[-1] not in ("", "null") else None
+
+
+def _wants_help(argv: list[str]) -> bool:
+    return any(word in ("--help", "-h") for word in argv)
+
+
+def _page(verb: str, argv: list[str]) -> int:
+    from manyheads.build import CONF_DIR
+    from manyheads.run.help import page
+
+    script = Path(sys.argv[0]).name
+    command = f"python {script}" if script == f"{verb}.py" else f"manyheads {verb}"
+    after = itertools.pairwise(argv)
+    more = [Path(value) for flag, value in after if flag in ("--config-dir", "-cd")]
+    more += [Path(word.partition("=")[2]) for word in argv if word.startswith("--config-dir=")]
+    print(page(verb, command, CONF_DIR, more), end="")
+    return EXIT_DONE
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _code(leaving: SystemExit) -> int:
+    if leaving.code is None or isinstance(leaving.code, int):
+        return leaving.code or EXIT_DONE
+    print(leaving.code, file=sys.stderr)
+    return EXIT_USER

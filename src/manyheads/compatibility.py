@@ -1,0 +1,74 @@
+"""Network x head x task: whether they go together, found out before any data is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from manyheads.build import CONF_DIR, build, target_of
+from manyheads.callbacks.build import check_monitor
+from manyheads.errors import UserError, check_range
+
+PLACEHOLDER_VOCABULARY = 1024
+
+
+def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -> None:
+    """Raises UserError when task, head and network do not go together, naming the ones that would work.
+
+    The network is also built without memory (on torch's meta device), so that a width that does not divide is found
+    before any data is read.
+    """
+    task = target_of(cfg.task, "task", allow)
+    head = target_of(cfg.head, "head", allow)
+    network = target_of(cfg.model, "model", allow)
+    names = {group: choices.get(group, "custom") for group in ("task", "head", "model")}
+    heads: frozenset[str] = getattr(task, "heads", frozenset())
+    if head.__name__ not in heads:
+        fitting = _choices("head", lambda found: found.__name__ in heads)
+        raise UserError(
+            f"head={names['head']} does not fit task={names['task']}. Set head={' or head='.join(fitting)}."
+        )
+    kinds: frozenset[str] = getattr(head, "kinds", frozenset())
+    if getattr(network, "kind", None) not in kinds:
+        fitting = _choices("model", lambda found: getattr(found, "kind", None) in kinds)
+        raise UserError(
+            f"model={names['model']} is {getattr(network, 'kind', 'of no known kind')}, and head={names['head']} needs "
+            f"{' or '.join(sorted(kinds))}. Set model={' or model='.join(fitting)}."
+        )
+    check_monitor(cfg.callbacks.monitor, task.metrics)  # type: ignore[attr-defined]
+    build(cfg.optim, "optim", allow=allow, module=check_shape(cfg, allow))
+
+
+def check_shape(cfg: DictConfig, allow: Iterable[str] = ()) -> nn.Module:
+    """Builds the network on the meta device, holds the rows' length to its positions, and returns it."""
+    with torch.device("meta"):
+        network = build(cfg.model, "model", allow=allow, vocab_size=PLACEHOLDER_VOCABULARY)
+    check_length(cfg, network)
+    return network
+
+
+def check_length(cfg: DictConfig, network: Any) -> None:
+    """Raises UserError when rows are longer than the network has positions."""
+    seq_len, longest = cfg.task.get("seq_len"), getattr(network, "max_positions", None)
+    if seq_len is None or longest is None:
+        return
+    check_range("task.seq_len", seq_len, 1)
+    if seq_len > longest:
+        raise UserError(
+            f"task.seq_len={seq_len} is longer than the network's positions. Set task.seq_len={longest} or less, or "
+            f"model.max_positions={seq_len}."
+        )
+
+
+def _choices(group: str, fits: Any) -> list[str]:
+    """The yamls of a group whose target fits."""
+    found = []
+    for path in sorted((CONF_DIR / group).glob("*.yaml")):
+        node = OmegaConf.load(path)
+        if isinstance(node, DictConfig) and "_target_" in node and fits(target_of(node, group)):
+            found.append(path.stem)
+    return found

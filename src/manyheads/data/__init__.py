@@ -1,0 +1,1 @@
+"""Where rows come from, and what becomes of them before they are batches."""

@@ -1,0 +1,122 @@
+"""files: rows from text, JSON, CSV or parquet files of one's own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
+
+from manyheads.data.cache import cached, fingerprint
+from manyheads.data.columns import with_text
+from manyheads.data.digest import digest
+from manyheads.data.paths import Paths, find
+from manyheads.data.reading import check_encoding
+from manyheads.data.source import SPLITS, Source
+from manyheads.data.tables import read_shards, write_lines, write_table
+from manyheads.marks import builder
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_LAYOUT = 1
+
+
+class Format(NamedTuple):
+    """What is particular to a kind of files."""
+
+    suffixes: tuple[str, ...]
+    write: Callable[..., None] = write_table
+    join_rows: bool = False
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
+FORMATS = {
+    "text": Format((".txt", ".text"), write_lines, join_rows=True),
+    "json": Format((".jsonl", ".json", ".ndjson")),
+    # "NA" and "null" in a cell are words
+    "csv": Format((".csv",), settings={"keep_default_na": False}),
+    "parquet": Format((".parquet",)),
+}
+
+
+@builder
+def files(
+    *,
+    format: Literal["text", "json", "csv", "parquet"],
+    path: str | list[str] | dict[str, str | list[str]] | None = None,
+    text_column: str = "text",
+    validation_fraction: float = 0.05,
+    encoding: str = "utf-8",
+    join_rows: bool | None = None,
+) -> Files:
+    """Rows from files: those of text are its lines, line breaks kept; those of JSON are its objects (one a line, or a list).
+
+    Args:
+        format: what the files are.
+        path: a file, a folder (all files of the format below it), a glob, a list of those, or a mapping from train,
+            validation and test to those. Compressed files (gz, bz2, xz, zip) are unpacked on the way.
+        text_column: the column that holds a row's text; a missing text (null, or an empty cell) is the empty one.
+        validation_fraction: how much of train becomes validation, and test, where the files give none.
+        encoding: of text, JSON and CSV files.
+        join_rows: rows are pieces of one running text; null: they are in text files, not in others.
+    """
+    check_encoding(encoding)
+    joined = FORMATS[format].join_rows if join_rows is None else join_rows
+    return Files(format, path, text_column=text_column, fraction=validation_fraction, encoding=encoding, joined=joined)
+
+
+@final
+class Files(Source):
+    """Rows of files, kept in the cache in Arrow's format under the files' content."""
+
+    def __init__(
+        self,
+        format: str,
+        path: Paths | Mapping[str, Paths] | None,
+        *,
+        text_column: str,
+        fraction: float,
+        encoding: str,
+        joined: bool,
+    ) -> None:
+        self._format = format
+        self._found = find(path, FORMATS[format].suffixes)
+        self._text_column = text_column
+        self._encoding = encoding
+        super().__init__(name=_name(self._found.files), join_rows=joined, validation_fraction=fraction)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self._digests, self._settings, self._text_column, self.validation_fraction, self.join_rows)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        return tuple(split for split in SPLITS if split in self._found.files)
+
+    @property
+    def notes(self) -> list[str]:
+        return [*self._found.notes, *super().notes]
+
+    def load(self, split: str) -> Dataset:
+        files, kind = self._found.files[split], FORMATS[self._format]
+
+        def make(folder: Path) -> None:
+            kind.write(self._format, files, self._encoding, folder, **kind.settings)
+
+        folder = cached("rows", fingerprint(self._digests[split], self._settings), make)
+        return with_text(read_shards(folder), self._text_column, str(files[0]))
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, list[str]]:
+        return {split: [digest(file) for file in files] for split, files in self._found.files.items()}
+
+    @property
+    def _settings(self) -> list[Any]:
+        return [_LAYOUT, self._format, self._encoding, dict(FORMATS[self._format].settings)]
+
+
+def _name(found: Mapping[str, Sequence[Path]]) -> str:
+    files = [file for part in found.values() for file in part]
+    return files[0].name if len(files) == 1 else f"{files[0].parent.absolute().name} ({len(files)} files)"

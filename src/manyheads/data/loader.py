@@ -1,0 +1,54 @@
+"""The DataLoader that knows how far training has come, so that a checkpoint in mid-epoch resumes at the next batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from manyheads.batch import Batch
+from manyheads.data.batches import PackedRows, as_is
+from manyheads.data.sampler import Place, ResumableBatchSampler
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """Loads the batches that a ResumableBatchSampler names, and counts those it has handed out.
+
+    What workers have fetched ahead does not count. Lightning saves the `state_dict` of such a loader with its loops, asks
+    for it only after it has trained on every batch that it took, and gives it back before the first batch.
+    """
+
+    def __init__(
+        self, rows: PackedRows, sampler: ResumableBatchSampler, *, num_workers: int = 0, pin: bool = False
+    ) -> None:
+        super().__init__(
+            rows,
+            batch_sampler=sampler,
+            num_workers=num_workers,
+            collate_fn=as_is,
+            pin_memory=pin,
+            persistent_workers=num_workers > 0,
+            # a generator of its own: the default one would draw a number from the global one at each epoch
+            generator=torch.Generator().manual_seed(sampler.seed),
+        )
+        self.order = sampler
+        self._handed = 0
+        self._from: Place = sampler.state_dict()
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Starts at the first `next`, not before: Lightning says which epoch it is only after it has called `iter`."""
+        self._from, self._handed = self.order.state_dict(), 0
+        for batch in super().__iter__():
+            self._handed += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place after the last batch that was handed out."""
+        return dict(self.order.after(self._handed if self.order.state_dict() == self._from else 0))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to a place; the next iteration starts there."""
+        self.order.load_state_dict(Place(**state))
+        self._handed = 0

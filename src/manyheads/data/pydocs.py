@@ -1,0 +1,134 @@
+"""pydocs: the documentation of the running Python's standard library, real text that is there without a network."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from manyheads.data.cache import cached, fingerprint
+from manyheads.data.docstrings import module_files, module_text, topic_texts
+from manyheads.data.source import SPLITS, Source
+from manyheads.errors import UserError
+from manyheads.marks import builder
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_LAYOUT = 1
+_CONTENT = "content"
+
+
+@builder
+def pydocs(*, validation_fraction: float = 0.05) -> PyDocs:
+    """The topics of `pydoc` and the docstrings of the standard library, one row for each module or topic."""
+    return PyDocs(validation_fraction=validation_fraction)
+
+
+@final
+class PyDocs(Source):
+    """Columns: text, module. Modules are read as source, never imported, the first time; then they are cached.
+
+    A paragraph that occurs again, spaces apart, is left out the second time, so none is in two splits. Validation and
+    test hold about `validation_fraction` of the bytes each, whole modules, chosen by the hash of the module's name.
+    """
+
+    def __init__(self, *, validation_fraction: float) -> None:
+        super().__init__(name="pydocs", join_rows=False, validation_fraction=validation_fraction)
+
+    @property
+    def fingerprint(self) -> str:
+        return (self._folder / _CONTENT).read_text(encoding="utf-8")
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        return SPLITS
+
+    @property
+    def notes(self) -> list[str]:
+        fraction = f"{self.validation_fraction:.3g}"
+        return [f"the standard library of Python {sys.version.split()[0]}; {fraction} each for validation and test"]
+
+    def load(self, split: str) -> Dataset:
+        from datasets import Dataset
+
+        lines = (self._folder / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
+        return Dataset.from_list([json.loads(line) for line in lines if line])
+
+    @functools.cached_property
+    def _folder(self) -> Path:
+        library = Path(sysconfig.get_path("stdlib"))
+        files = module_files(library)
+        states = [[name, path.stat().st_size, path.stat().st_mtime_ns] for name, path in files.items()]
+        key = fingerprint(_LAYOUT, sys.version, states, self.validation_fraction)
+        return cached("pydocs", key, lambda folder: _make(folder, library, files, self.validation_fraction))
+
+
+def _make(folder: Path, library: Path, files: dict[str, Path], fraction: float) -> None:
+    texts = without_repeats(topic_texts(library) | {name: module_text(name, path) for name, path in files.items()})
+    if not texts:
+        raise UserError(
+            f"data=pydocs: no source of the standard library in {library}. "
+            "Use a Python that has it, or set data=text data.path=FILE."
+        )
+    splits = split_by_name({name: len(text.encode()) for name, text in texts.items()}, fraction)
+    content = hashlib.sha256()
+    for split, names in splits.items():
+        lines = [json.dumps({"text": texts[name], "module": name}, ensure_ascii=False) + "\n" for name in names]
+        (folder / f"{split}.jsonl").write_bytes("".join(lines).encode())
+        content.update("".join([split, *lines]).encode())
+    (folder / _CONTENT).write_text(content.hexdigest()[:32], encoding="utf-8")
+
+
+def without_repeats(texts: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, str]:
+    """One text for each name, from its (heading, body) sections, without any paragraph that an earlier one had.
+
+    Paragraphs are compared with runs of white space as one space. Sections and names that have nothing left are left
+    out.
+    """
+    seen: set[str] = set()
+    kept: dict[str, str] = {}
+    for name in sorted(texts):
+        sections = []
+        for heading, body in texts[name]:
+            paragraphs = [part for part in _paragraphs(body) if not _known(part, seen)]
+            if paragraphs:
+                sections.append("\n\n".join([heading, *paragraphs]) if heading else "\n\n".join(paragraphs))
+        if sections:
+            kept[name] = "\n\n".join(sections) + "\n"
+    return kept
+
+
+def split_by_name(sizes: dict[str, int], fraction: float) -> dict[str, list[str]]:
+    """Names to train, validation and test, whole; the last two get at most `fraction` of the sum of sizes each.
+
+    Names come in the order of their hash, and one that would overfill a split goes to the next.
+    """
+    order = sorted(sizes, key=lambda name: hashlib.sha256(name.encode()).digest())
+    goal = fraction * sum(sizes.values())
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    filled = dict.fromkeys(SPLITS, 0)
+    for name in order:
+        fits = [split for split in ("validation", "test") if filled[split] + sizes[name] <= goal]
+        split = fits[0] if fits else "train"
+        splits[split].append(name)
+        filled[split] += sizes[name]
+    return splits
+
+
+def _paragraphs(text: str) -> list[str]:
+    parts = "\n".join(line.rstrip() for line in text.split("\n")).split("\n\n")
+    return [part.strip("\n") for part in parts if part.strip()]
+
+
+def _known(paragraph: str, seen: set[str]) -> bool:
+    key = " ".join(paragraph.split())
+    if key in seen:
+        return True
+    seen.add(key)
+    return False

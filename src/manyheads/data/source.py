@@ -1,0 +1,92 @@
+"""Source: where the rows of a data set come from."""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from manyheads.data.split import Places, batches_of_text, check_fraction, cut, note
+from manyheads.errors import UserError, check_choice
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+BATCH_ROWS = 1000
+
+
+class Source(abc.ABC):
+    """The rows of a data set in three splits. A split that the data does not have is cut from train when asked for.
+
+    A final class says which splits are there (`given`) and loads them (`load`), each with a text column named "text".
+
+    Attributes:
+        name: what the screen calls the data.
+        join_rows: rows are consecutive pieces of one running text, so nothing is put between them. Otherwise each row
+            is a text of its own.
+        validation_fraction: how much of train is set aside for each split that is not there.
+    """
+
+    def __init__(self, *, name: str, join_rows: bool, validation_fraction: float) -> None:
+        check_fraction(validation_fraction)
+        self.name = name
+        self.join_rows = join_rows
+        self.validation_fraction = validation_fraction
+
+    @property
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Hex digits that stand for the content of all rows and how they are split. Does not load them."""
+
+    @property
+    @abc.abstractmethod
+    def given(self) -> tuple[str, ...]:
+        """Which of train, validation and test the data itself has, in this order. Does not load them."""
+
+    @abc.abstractmethod
+    def load(self, split: str) -> Dataset:
+        """The rows of a given split, in order, their text in the column "text"."""
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the screen: how the splits that were not there were made. Does not load anything."""
+        return [note(self._missing, self.validation_fraction, self.join_rows)] if self._missing else []
+
+    def rows(self, split: str) -> Dataset:
+        """The rows of "train", "validation" or "test", with a column "text".
+
+        Raises UserError when the split is not there and cannot be cut from train, or has no row.
+        """
+        check_choice("split", split, SPLITS)
+        if split in self.given and not (split == "train" and self._missing):
+            found = self.load(split)
+        elif "train" in self.given:
+            found = self.load("train").select(self._cut[split])
+        else:
+            raise UserError(
+                f"data ({self.name}) has no {split} split, only {', '.join(self.given)}. "
+                f"Give one, e.g. data.path={{{split}: FILE}}, or a file with {split} in its name."
+            )
+        if len(found) == 0:
+            raise UserError(f"data ({self.name}): the {split} split has no row. Set data with rows for {split}.")
+        return found
+
+    def texts(self, split: str) -> Iterator[list[str]]:
+        """The texts of a split in order, about 1,000 at a time. A missing text (null) is the empty one."""
+        return batches_of_text(lambda: self.rows(split), BATCH_ROWS)
+
+    @property
+    def _missing(self) -> list[str]:
+        return [split for split in SPLITS if split not in self.given] if "train" in self.given else []
+
+    @functools.cached_property
+    def _cut(self) -> Places:
+        return cut(
+            lambda: self.load("train"),
+            self._missing,
+            self.validation_fraction,
+            join_rows=self.join_rows,
+            name=self.name,
+        )

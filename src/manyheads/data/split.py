@@ -1,0 +1,128 @@
+"""How splits that a data set does not have are cut from its training split, the same way each time."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from manyheads.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+BATCH_ROWS = 1_000
+WINDOW_BYTES = 1 << 27
+
+Places = Mapping[str, "range | np.ndarray"]
+"""For each split, the rows that it gets."""
+
+
+def check_fraction(fraction: float) -> None:
+    """Raises UserError unless two splits of this fraction leave something to train on."""
+    if not 0 < fraction < 0.5:
+        raise UserError(f"data.validation_fraction={fraction}: set a number above 0 and below 0.5.")
+
+
+def note(missing: Sequence[str], fraction: float, join_rows: bool) -> str:
+    """One sentence for the screen about splits that were cut."""
+    how = "the end of the training text" if join_rows else "training rows chosen by the hash of their text"
+    each = "each" if len(missing) > 1 else "it"
+    return f"no {' or '.join(missing)} split in the data: {fraction:.3g} of train was set aside for {each} ({how})"
+
+
+def windows(opened: Callable[[], Dataset]) -> Iterator[Dataset]:
+    """The rows that `opened` returns, about `WINDOW_BYTES` of them at a time.
+
+    They are opened anew for each window: what was read of a mapped file before leaves the process's memory then.
+    """
+    total, window = len(opened()), _window_rows(opened())
+    for start in range(0, total, window):
+        yield opened().select(range(start, min(start + window, total)))
+
+
+def _window_rows(rows: Dataset) -> int:
+    # by all the rows of the file, of which these may be a part
+    return max(1, WINDOW_BYTES * len(rows.data) // max(1, rows.data.nbytes))
+
+
+def batches_of_text(opened: Callable[[], Dataset], batch_rows: int) -> Iterator[list[str]]:
+    """The column "text" of the rows that `opened` returns, in order, null as the empty text."""
+    for rows in windows(opened):
+        for batch in rows.select_columns(["text"]).iter(batch_size=batch_rows):
+            assert isinstance(batch, dict)
+            yield [text or "" for text in batch["text"]]
+
+
+def cut(
+    opened: Callable[[], Dataset], missing: Sequence[str], fraction: float, *, join_rows: bool, name: str
+) -> Places:
+    """Which rows of the training split go to "train" and to each missing split.
+
+    Joined rows are cut in order: train, then the missing splits in the order given, each about `fraction` of the bytes
+    (UTF-8). Other rows go by the hash of their text, so equal rows fall into one split, and a row stays where it is
+    when others are added. A missing split gets one row at least. Raises UserError when train is left without any.
+    """
+    places = (_cut_in_order if join_rows else _cut_by_hash)(opened, missing, fraction)
+    if not all(len(place) for place in places.values()):
+        splits = " and ".join(missing)
+        what = "lines" if join_rows else "rows with different texts"
+        raise UserError(
+            f"data ({name}): {sum(map(len, places.values()))} row(s) are too few to cut {splits} from. "
+            f"Use at least {len(missing) + 1} {what}, or give files of their own, e.g. data.path={{train: FILE, ...}}."
+        )
+    return places
+
+
+def _cut_in_order(opened: Callable[[], Dataset], missing: Sequence[str], fraction: float) -> Places:
+    sizes = [int(_byte_lengths(rows[:]).sum()) for rows in _arrow_windows(opened)]
+    ends = np.cumsum(sizes)  # only sums are kept: memory stays flat however many the rows
+    places: dict[str, range | np.ndarray] = {}
+    end = len(opened())
+    for i, split in enumerate(reversed(missing), start=1):
+        target = float(ends[-1]) * (1 - i * fraction) if len(ends) else 0.0
+        start = max(0, min(_row_at(opened, ends, target), end - 1)) if len(ends) else 0
+        places[split] = range(start, end)
+        end = start
+    return {"train": range(end)} | {split: places[split] for split in missing}
+
+
+def _row_at(opened: Callable[[], Dataset], ends: np.ndarray, target: float) -> int:
+    """How many rows from the first hold about `target` bytes."""
+    window = int(np.searchsorted(ends, target))
+    size = _window_rows(opened())
+    first = window * size
+    before = float(ends[window - 1]) if window else 0.0
+    rows = opened().select_columns(["text"]).with_format("arrow")[first : first + size]
+    return first + int(np.argmin(np.abs(np.concatenate([[0.0], np.cumsum(_byte_lengths(rows))]) + before - target)))
+
+
+def _arrow_windows(opened: Callable[[], Dataset]) -> Iterator[Dataset]:
+    for rows in windows(opened):
+        yield rows.select_columns(["text"]).with_format("arrow")
+
+
+def _byte_lengths(table: Any) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    return pc.fill_null(pc.call_function("binary_length", [table["text"]]), 0).to_numpy()
+
+
+def _cut_by_hash(opened: Callable[[], Dataset], missing: Sequence[str], fraction: float) -> Places:
+    texts = itertools.chain.from_iterable(batches_of_text(opened, BATCH_ROWS))
+    values = np.fromiter(map(_unit_hash, texts), dtype=np.float64)
+    left = np.unique(values)
+    places: dict[str, range | np.ndarray] = {}
+    for i, split in enumerate(missing, start=1):
+        taken = max(int(np.searchsorted(left, i * fraction)), 1)
+        places[split] = np.flatnonzero(np.isin(values, left[:taken]))
+        left = left[taken:]
+    return {"train": np.flatnonzero(np.isin(values, left))} | places
+
+
+def _unit_hash(text: str) -> float:
+    digest = hashlib.blake2b(text.encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big") / 2**48  # 48 bits: exact in a float

@@ -1,0 +1,1 @@
+"""Text from a network: the cache, samplers, generation."""

@@ -1,0 +1,86 @@
+"""The keys and values of what a network has already read, kept so that decoding reads each token once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Cache:
+    """Room for `max_len` positions of keys and values in every layer; made by a network's `new_cache`.
+
+    The network appends each batch that it reads together with the cache: first the prompts (T positions, padded on the
+    left where they are ragged: segments 0 on padding, positions counted from each row's first real token), then one
+    token at a time (T = 1, positions given where the prompts were ragged).
+    Room is taken when the first keys arrive, in their precision and on their device.
+    """
+
+    def __init__(self, *, num_layers: int, batch_size: int, max_len: int) -> None:
+        self.batch_size = batch_size
+        self.max_len = max_len
+        self.length = 0
+        self._segments: Tensor | None = None  # [B, max_len] int64; stays None while no batch has brought segments
+        self._keys: list[Tensor | None] = [None] * num_layers  # each [B, G, max_len, K]
+        self._values: list[Tensor | None] = [None] * num_layers
+
+    def segments(self, segments: Tensor | None, num_new: int) -> Tensor | None:
+        """Notes the segments of the batch that comes next, and returns those of all positions.
+
+        Args:
+            segments: [B, T] as in a Batch; None stands for segment 1 everywhere.
+            num_new: T.
+
+        Returns:
+            [B, S], S = length + T; None when every row is one whole segment so far.
+        """
+        end = self.length + num_new
+        assert end <= self.max_len, f"the cache holds {self.max_len} positions, {end} were asked for"
+        if segments is None and self._segments is None:
+            return None
+        if self._segments is None:
+            assert segments is not None
+            self._segments = segments.new_ones(self.batch_size, self.max_len)
+        self._segments[:, self.length : end] = 1 if segments is None else segments
+        return self._segments[:, :end]
+
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Appends one layer's new keys and values [B, G, T, K]; returns all of them, [B, G, S, K] each."""
+        return self._append(self._keys, layer, key), self._append(self._values, layer, value)
+
+    def advance(self, num_new: int) -> None:
+        """Counts `num_new` positions as read; called once, after every layer has been updated."""
+        self.length += num_new
+
+    @property
+    def valid(self) -> Tensor | None:
+        """[B, length] bool, False on padding; None when nothing was padded."""
+        return None if self._segments is None else self._segments[:, : self.length] != 0
+
+    def _append(self, store: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
+        room = store[layer]
+        if room is None:
+            room = store[layer] = new.new_empty(new.shape[0], new.shape[1], self.max_len, new.shape[3])
+        end = self.length + new.shape[2]
+        room[:, :, self.length : end] = new
+        return room[:, :, :end]
+
+
+def causal_mask(segments: Tensor | None, num_new: int, num_keys: int, device: torch.device) -> Tensor | None:
+    """Which keys each of the `num_new` newest positions may attend to: itself and what came before it in its segment.
+
+    Args:
+        segments: [B, S], the segment of every key, the newest positions last; None when each row is one segment.
+        num_new: T.
+        num_keys: S.
+        device: where the mask is made.
+
+    Returns:
+        bool [B, 1, T, S], or [T, S] without segments; None when every key is seen (T = 1 without segments).
+        A padding position (segment 0) sees the padding before it and itself, so no row of the mask is empty.
+    """
+    if segments is None and num_new == 1:
+        return None
+    before = torch.ones(num_new, num_keys, dtype=torch.bool, device=device).tril_(num_keys - num_new)
+    if segments is None:
+        return before
+    return (segments[:, -num_new:, None] == segments[:, None, :]).logical_and_(before).unsqueeze(1)

@@ -1,0 +1,274 @@
+"""The verb `generate`: texts from a trained model, on the screen or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from manyheads.errors import EXIT_DONE, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from manyheads.load import LoadedLM
+
+HELP = """\
+manyheads generate: let a trained model write.
+
+usage: manyheads generate run=FOLDER [KEY=VALUE ...] ["PROMPT" ...]
+
+Each argument that is no KEY=VALUE is a prompt of its own: put quotes around it. What comes after -- is a prompt
+whatever it looks like. Without a prompt the model starts a new text.
+
+where from
+  run=FOLDER               a run folder (`manyheads runs` lists them) or a checkpoint file
+  checkpoint=NAME          best, last or another file of its checkpoints/ (best; last where there is no best)
+  device=NAME              cpu, cuda, ... (an accelerator if there is one)
+  allow=[MODULE,...]       modules outside manyheads that the run's config may build from; trust them first
+how the next token is chosen, in this order
+  repetition_penalty=X     above 1: tokens that are there already become less likely (1)
+  temperature=X            below 1: surer, above 1: more varied, 0: always the likeliest token (0.8)
+  top_k=N                  only the N likeliest tokens
+  top_p=P                  only the likeliest tokens that make up the share P of the probability
+  min_p=P                  only tokens at least P times as likely as the likeliest
+  seed=N                   the same seed gives the same text (1)
+how much
+  max_new_tokens=N         at most so many tokens after the prompt (100)
+  stop=TEXT, [TEXT,...]    ends a text before the first of these; \\n and \\t stand for a line break and a tab
+  num_samples=N            so many texts for each prompt (1)
+  context=N                the most tokens that are read at once; of longer texts, the latest (as many as in training)
+  batch_size=N             texts that are written side by side; changes the speed, not the texts (16)
+in and out
+  input=FILE               prompts from a file: one on each line, or with the ending .jsonl {"prompt": ...} on each line
+  to=FILE                  texts as JSON lines: prompt, sample, text, tokens, finish (end, stop or length)
+
+examples
+  manyheads generate run=outputs/runs/NAME "Return the number of"
+  manyheads generate run=NAME temperature=0 max_new_tokens=40 "Return the"
+  manyheads generate run=NAME top_p=0.9 num_samples=3 'stop="\\n\\n"' "The argument"
+  manyheads generate run=NAME input=prompts.txt to=texts.jsonl
+  manyheads generate run=NAME -- "x=1 is a prompt here"
+
+Values follow Hydra's grammar: put quotes inside the shell's around one with a space or a special character,
+such as 'run="my runs/first"'.
+"""
+
+_OPTION = re.compile(r"(\+\+?|~)?[A-Za-z_][\w.@/]*=")
+_TEXTS = ("run", "checkpoint", "device", "input", "to")  # a folder may be named 2026
+_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def generate_main(argv: Sequence[str]) -> int:
+    """The verb with its arguments; returns the exit code. Raises UserError."""
+    overrides, prompts, wants_help = split_arguments(argv)
+    if wants_help:
+        sys.stdout.write(HELP)
+        return EXIT_DONE
+    generate(prompts, **read_settings(overrides))
+    return EXIT_DONE
+
+
+def generate(
+    prompts: Sequence[str] = (),
+    *,
+    run: str | Path,
+    checkpoint: str | None = None,
+    device: str | None = None,
+    allow: Iterable[str] = (),
+    input: str | Path | None = None,
+    to: str | Path | None = None,
+    **options: Any,
+) -> None:
+    """Writes texts to the screen, or to the file `to`.
+
+    One text is shown as it comes; several are shown in order, each under a line that says which it is. `options` are
+    those of `LoadedLM.generate`. Raises UserError, before the model is loaded where that is possible.
+    """
+    prompts = [*prompts, *(read_prompts(Path(input)) if input is not None else [])]
+    if not prompts:
+        prompts = [""]
+    out = None if to is None else _writable(Path(to).expanduser())
+    if isinstance(options.get("stop"), str):
+        options["stop"] = [options["stop"]]
+    _check_options(options)
+    from manyheads.load import load
+
+    lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
+    _tell_long_prompts(lm, prompts, options.get("context"))
+    if out is not None:
+        _write_lines(out, lm, prompts, options)
+    elif len(prompts) == 1 and options.get("num_samples", 1) == 1:
+        options.pop("num_samples", None)
+        _show_pieces([prompts[0]], lm.stream(prompts[0], **options))
+    else:
+        for sample in lm.samples(prompts, **options):
+            number = f"prompt {sample.place + 1} of {len(prompts)}, " if len(prompts) > 1 else ""
+            sys.stdout.write(f"--- {number}sample {sample.sample + 1} of {options.get('num_samples', 1)} ---\n")
+            _show_pieces([sample.prompt], [sample.text])
+
+
+def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], bool]:
+    """(options as KEY=VALUE, prompts, whether help is wanted). Raises UserError for a flag that is not there."""
+    arguments, literal = list(argv), []
+    if "--" in arguments:
+        at = arguments.index("--")
+        arguments, literal = arguments[:at], arguments[at + 1 :]
+    overrides = [argument for argument in arguments if _OPTION.match(argument)]
+    others = [argument for argument in arguments if not _OPTION.match(argument)]
+    if "-h" in others or "--help" in others:
+        return [], [], True
+    for argument in others:
+        if re.match(r"-{1,2}[A-Za-z]", argument):
+            raise UserError(
+                f"{argument} is no flag of generate: options are KEY=VALUE, see `manyheads generate --help`.\n"
+                f"If it is a prompt, put -- before it."
+            )
+    return overrides, [*others, *literal], False
+
+
+def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
+    """The keyword arguments of `generate` from KEY=VALUE in Hydra's grammar over conf/generate.yaml; unset ones left out.
+
+    Raises UserError for a key that is not there (with the nearest) and for a value that Hydra cannot read.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from manyheads.build import CONF_DIR
+
+    keys = [str(key) for key in OmegaConf.load(CONF_DIR / "generate.yaml")]
+    settings: dict[str, Any] = {}
+    with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
+        for override in overrides:
+            key = override.partition("=")[0]
+            if key not in keys:
+                raise UserError(
+                    f"{override}: generate has no key {key}.{did_you_mean(key, keys)} See `manyheads generate --help`.\n"
+                    "If it is a prompt, put -- before it."
+                )
+            try:
+                settings[key] = _plain(compose("generate", [override])[key])
+            except (HydraException, OmegaConfBaseException) as error:
+                raise UserError(
+                    f"{override}: this is not one value in Hydra's grammar. Put quotes inside the shell's around a value "
+                    f"""with special characters: '{key}="..."'."""
+                ) from error
+    if settings.get("run") is None:
+        from manyheads.run.find import newest_run
+
+        newest = newest_run()
+        hint = f"such as run={newest}" if newest else "a run folder; `manyheads train` makes one under outputs/runs"
+        raise UserError(f"run is not set: add run=FOLDER, {hint}.")
+    settings |= {key: str(settings[key]) for key in _TEXTS if settings.get(key) is not None}
+    if "stop" in settings:
+        settings["stop"] = _unescaped(settings["stop"])
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a file: each line that is not blank, or the "prompt" of each line of a .jsonl. Raises UserError."""
+    try:
+        content = path.expanduser().read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"input={path} is not UTF-8 at byte {error.start}: save it as UTF-8.") from error
+    except OSError as error:
+        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"input={path} cannot be read: {error.strerror}.{did_you_mean(path.name, names)}") from error
+    # splitlines() would also split at characters that are no line's end in a text file
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise UserError(f"input={path} is empty: put a prompt on each line.")
+    if path.suffix == ".jsonl":
+        return [_prompt_of(line, number, path) for number, line in lines]
+    return [line.removesuffix("\r") for _, line in lines]
+
+
+def _prompt_of(line: str, number: int, path: Path) -> str:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"input={path}, line {number} is no JSON: {error.msg} at column {error.colno}.") from error
+    if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
+        raise UserError(
+            f'input={path}, line {number} has no text under "prompt": write {{"prompt": "..."}} on each line.'
+        )
+    return row["prompt"]
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    from manyheads.decoding.text import Options
+
+    known = Options.__dataclass_fields__
+    for name in options:
+        if name not in known:
+            raise UserError(f"{name} is no option of generate.{did_you_mean(name, known)}")
+    Options(**options)
+
+
+def _writable(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise UserError(f"to={path}: there is no folder {path.parent}. Make it, or set another file.")
+    if path.is_dir():
+        raise UserError(f"to={path} is a folder: set a file, such as to={path / 'texts.jsonl'}.")
+    return path
+
+
+def _tell_long_prompts(lm: LoadedLM, prompts: Sequence[str], context: int | None) -> None:
+    from manyheads.decoding.text import encode
+
+    limit = context or lm.context
+    too_long = [i for i, prompt in enumerate(prompts, 1) if limit and len(encode(lm.tokenizer, prompt)) >= limit]
+    if too_long:
+        which = "the prompt is" if len(prompts) == 1 else f"{len(too_long)} prompts (the first: {too_long[0]}) are"
+        sys.stderr.write(f"note: {which} longer than the {limit} tokens that are read at once: only the end is read.\n")
+
+
+def _write_lines(path: Path, lm: LoadedLM, prompts: Sequence[str], options: dict[str, Any]) -> None:
+    count = 0
+    with whole_file(path) as file:
+        for sample in lm.samples(prompts, **options):
+            row = {name: getattr(sample, name) for name in ("prompt", "sample", "text", "tokens", "finish")}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    sys.stdout.write(f"{count} texts in {path}\n")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A file that gets its name when it is complete, and is gone when something fails before."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            yield file
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _show_pieces(*groups: Iterable[str]) -> None:
+    terminal = sys.stdout.isatty()
+    for group in groups:
+        for piece in group:
+            # bytes that a model draws must not steer the terminal
+            sys.stdout.write(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", piece) if terminal else piece)
+            sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _unescaped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unescaped(item) for item in value]
+    return re.sub(r"\\[nt\\]", lambda found: _ESCAPES[found[0]], value) if isinstance(value, str) else value

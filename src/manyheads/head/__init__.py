@@ -1,0 +1,1 @@
+"""Heads: hidden states in, the sum of the losses and their count out."""

@@ -1,0 +1,78 @@
+"""The language model's head: which token comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from manyheads.batch import IGNORE, Batch
+from manyheads.errors import check_range
+from manyheads.head.base import Head, HeadOutput
+
+CPU_LOGITS = 2**20
+"""How many logits are made at once on a CPU: 4 MB in float32."""
+
+
+class NextToken(Head):
+    """Scores every token of the vocabulary at every position; the loss is the cross-entropy, in nats.
+
+    Args:
+        dim: D, the network's width.
+        vocab_size: V.
+        weight: [V, D], the network's embedding when the two are tied (Press and Wolf 2017); None for a matrix of its own.
+        bias: adds a learned bias per token.
+        init_std: standard deviation of an own weight at the start (GPT-2's 0.02: Radford et al. 2018, section 4.1).
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"causal"})
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        vocab_size: int,
+        weight: nn.Parameter | None = None,
+        bias: bool = False,
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__()
+        check_range("head.init_std", init_std, 0)
+        assert weight is None or weight.shape == (vocab_size, dim)
+        self.tied = weight is not None
+        self.weight = (
+            nn.Parameter(nn.init.normal_(torch.empty(vocab_size, dim), std=init_std)) if weight is None else weight
+        )
+        self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Unnormalised log probabilities [..., V] of hidden states [..., D]."""
+        return F.linear(hidden, self.weight, self.bias)
+
+    def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
+        labels = batch["labels"]
+        sums = [self._losses(part, of, "sum") for part, of in self._parts(hidden, labels)]
+        return HeadOutput(torch.stack(sums).sum(), (labels != IGNORE).sum())
+
+    def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
+        labels = batch["labels"]
+        return torch.cat([self._losses(part, of, "none") for part, of in self._parts(hidden, labels)]).view(
+            labels.shape
+        )
+
+    def _parts(self, hidden: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """The positions in parts, [N, D] and [N], whose logits are small enough on a CPU."""
+        hidden, labels = hidden.flatten(0, -2), labels.flatten()
+        # a CPU's allocator asks the system anew for each large block, and filling such a block with zeros costs as much
+        # as the loss: one training step of a small network takes a fifth less time in parts
+        size = max(1, CPU_LOGITS // len(self.weight)) if hidden.device.type == "cpu" else len(labels)
+        return zip(hidden.split(size), labels.split(size), strict=True)
+
+    def _losses(self, hidden: Tensor, labels: Tensor, reduction: str) -> Tensor:
+        logits = self.logits(hidden)
+        # half precision has 8 or 11 significant bits: too few for a sum over a vocabulary
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction=reduction)

@@ -1,0 +1,221 @@
+"""LM: a network and a head as one LightningModule. It is handed its parts and knows no task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from manyheads.batch import IGNORE, Batch
+from manyheads.head.base import Head, HeadOutput
+from manyheads.metric.base import Metric
+from manyheads.optim.budget import Budget
+
+LOSS_UNIT = 1024.0
+"""What the sum of losses is divided by before backward: a power of two, so the division is exact. It only keeps the
+numbers of half-precision gradients in range and is multiplied back when gradients are normalised."""
+
+
+class LM(pl.LightningModule):
+    """Trains and scores a network with a head.
+
+    `training_step` returns a sum, never a mean: gradients are divided once, before the optimizer's step, by the number
+    of label tokens in all micro-batches of all ranks.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        head: Head,
+        metrics: Sequence[type[Metric]],
+        optimization: Callable[..., Any] | None = None,
+        budget: Budget | None = None,
+        record: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`optimization(module=...)` makes the optimizer and its schedule; `record` goes into every checkpoint."""
+        super().__init__()
+        self.network = network
+        self.head = head
+        self.optimization = optimization
+        self.budget = budget or Budget(max_steps=1)
+        self.record = dict(record or {})
+        self.val_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
+        self.test_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
+        self.train_totals = Totals()
+        self.examples = ExampleSums()
+        self.scores: dict[str, float] = {}
+        self.steps_done = 0
+        self.last_grad_norm: Tensor | None = None
+        self._step_count: Tensor | None = None
+        self._tokens = 0
+
+    def on_train_start(self) -> None:
+        """Starts the clock of the budget."""
+        self.budget.start()
+
+    def on_train_end(self) -> None:
+        """Stops the clock of the budget."""
+        self.budget.stop()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The batch's sum of losses, [], in units that `on_before_optimizer_step` undoes."""
+        output = self(batch)
+        self.train_totals.add(output)
+        self._step_count = output.count if self._step_count is None else self._step_count + output.count
+        return output.loss_sum / LOSS_UNIT
+
+    def forward(self, batch: Batch) -> HeadOutput:
+        """The sum of the losses and their count."""
+        return self.head(self.network(batch), batch)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Divides the gradients by the true token count; Lightning has divided by micro-batches, DDP by ranks."""
+        assert self._step_count is not None
+        count = self._step_count.detach().to(torch.float64 if self.device.type == "cpu" else torch.float32)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(count)
+        factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / count.clamp(min=1)
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, factor.item() if self.device.type == "cpu" else factor)
+        self._tokens = self._tokens + (int(count) if self.device.type == "cpu" else count)
+        self._step_count = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips by the norm over all parameters and keeps the norm for the log."""
+        limit = float("inf") if gradient_clip_val is None else gradient_clip_val
+        self.last_grad_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Ends the run, after one last validation, when the budget is used up."""
+        if self._step_count is not None:
+            return
+        self.steps_done = self.trainer.global_step
+        if self.budget.max_tokens is not None:
+            self.budget.tokens = self.tokens_seen
+        if self.budget.exhausted(self.trainer.global_step, self.total_steps()):
+            self.trainer.should_stop = True
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds the batch to the validation metrics."""
+        output = self(batch)
+        for metric in self.val_metrics.values():
+            metric.update(output, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Makes `val/<name>` known to loggers and callbacks."""
+        self._publish("val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds the batch to the test metrics and each example's losses to its own sum."""
+        hidden = self.network(batch)
+        losses = self.head.losses(hidden, batch)
+        learned = batch["labels"] != IGNORE
+        output = HeadOutput(losses.sum(dtype=torch.float64), learned.sum())
+        for metric in self.test_metrics.values():
+            metric.update(output, batch)
+        if "examples" in batch:
+            self.examples.add(batch["examples"][learned], losses[learned])
+
+    def on_test_epoch_start(self) -> None:
+        """Forgets what an earlier test left."""
+        self.examples = ExampleSums()
+
+    def on_test_epoch_end(self) -> None:
+        """Makes `test/<name>` known."""
+        self._publish("test", self.test_metrics)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, and its schedule as a factor of the budget used."""
+        assert self.optimization is not None, "this LM was built for evaluation alone"
+        optimizer, schedule = self.optimization(module=self)
+        scheduler = LambdaLR(optimizer, lambda step: schedule.factor(step, self.progress(step)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @property
+    def tokens_seen(self) -> int:
+        """Label tokens that the optimizer has stepped on, over all ranks."""
+        return int(self._tokens)
+
+    def total_steps(self) -> float:
+        """Optimizer steps that the step and epoch limits allow; infinity when only minutes or tokens limit the run."""
+        return float(self.trainer.estimated_stepping_batches)
+
+    def progress(self, step: int | None = None) -> float:
+        """The share of the budget that is used, 0 to 1."""
+        return self.budget.fraction(self.trainer.global_step if step is None else step, self.total_steps())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Puts the run's record beside the weights, so that the file rebuilds itself."""
+        checkpoint["manyheads"] = {
+            **self.record,
+            "step": int(self.trainer.global_step),
+            "tokens_seen": self.tokens_seen,
+            "budget": self.budget.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up the count of tokens and the budget where the checkpoint left them."""
+        record = checkpoint.get("manyheads", {})
+        self._tokens = record.get("tokens_seen", 0)
+        self.steps_done = record.get("step", 0)
+        self.budget.load_state_dict(record.get("budget", {}))
+
+    def _publish(self, stage: str, metrics: nn.ModuleDict) -> None:
+        for name, metric in metrics.items():
+            assert isinstance(metric, Metric)
+            value = metric.compute()
+            self.scores[f"{stage}/{name}"] = float(value)  # Lightning keeps what it logs in float32
+            self.log(f"{stage}/{name}", value, logger=False)
+            metric.reset()
+
+
+class Totals:
+    """The training loss since the last log: a sum and a count that stay on the device until they are taken."""
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None
+
+    def add(self, output: HeadOutput) -> None:
+        """Adds one micro-batch."""
+        sums = torch.stack([output.loss_sum.detach().float(), output.count.float()]).double()
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def take(self) -> tuple[float, float]:
+        """(sum of losses in nats, label tokens) over all ranks since the last call; one wait for the device."""
+        if self._sums is None:
+            return 0.0, 0.0
+        sums, self._sums = self._sums, None
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(sums)
+        loss, count = sums.tolist()
+        return loss, count
+
+
+class ExampleSums:
+    """Each example's sum of losses and count of labels, collected batch by batch."""
+
+    def __init__(self) -> None:
+        self.loss: dict[int, float] = {}
+        self.count: dict[int, int] = {}
+
+    def add(self, examples: Tensor, losses: Tensor) -> None:
+        """Adds labels, [N] example ids and their [N] losses."""
+        ids, place, counts = torch.unique(examples, return_inverse=True, return_counts=True)
+        sums = torch.zeros(len(ids), dtype=torch.float64, device="cpu").index_add_(
+            0, place.cpu(), losses.double().cpu()
+        )
+        for example, loss, count in zip(ids.tolist(), sums.tolist(), counts.tolist(), strict=True):
+            self.loss[example] = self.loss.get(example, 0.0) + loss
+            self.count[example] = self.count.get(example, 0) + count

@@ -1,0 +1,242 @@
+"""A trained language model from a run folder or a checkpoint file, which holds all that is needed to rebuild it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack, overload
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from manyheads.build import build
+from manyheads.decoding import scoring, text
+from manyheads.decoding.text import OptionValues
+from manyheads.errors import UserError, did_you_mean
+from manyheads.head.base import Head
+from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
+from manyheads.run.folder import parse_config
+from manyheads.tokenizer.base import Tokenizer
+
+
+class LoadedLM:
+    """A network, its head and its tokenizer, ready to write and to score text.
+
+    Attributes:
+        network, head: the modules, in eval mode.
+        tokenizer: the one they were trained with.
+        config: the run's resolved config.
+        checkpoint: the file that the weights came from.
+        record: what else the checkpoint says about the run: step, provenance, version.
+        context: how many tokens the network read at once in training; None when the config does not say.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        head: Head,
+        tokenizer: Tokenizer,
+        config: DictConfig,
+        checkpoint: Path,
+        record: dict[str, Any],
+    ) -> None:
+        self.network = network
+        self.head = head
+        self.tokenizer = tokenizer
+        self.config = config
+        self.checkpoint = checkpoint
+        self.record = record
+        limits = [OmegaConf.select(config, "task.seq_len"), network.max_positions]
+        self.context: int | None = min((limit for limit in limits if isinstance(limit, int)), default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The run folder, or None when the checkpoint stands alone."""
+        return self.checkpoint.parent.parent if self.checkpoint.parent.name == CHECKPOINTS else None
+
+    @overload
+    def generate(self, prompt: str = "", *, num_samples: None = None, **options: Unpack[OptionValues]) -> str: ...
+    @overload
+    def generate(self, prompt: str = "", *, num_samples: int, **options: Unpack[OptionValues]) -> list[str]: ...
+    @overload
+    def generate(
+        self, prompt: Sequence[str], *, num_samples: None = None, **options: Unpack[OptionValues]
+    ) -> list[str]: ...
+    @overload
+    def generate(
+        self, prompt: Sequence[str], *, num_samples: int, **options: Unpack[OptionValues]
+    ) -> list[list[str]]: ...
+
+    def generate(
+        self, prompt: str | Sequence[str] = "", *, num_samples: int | None = None, **options: Unpack[OptionValues]
+    ) -> str | list[str] | list[list[str]]:
+        """What the model writes after the prompt, without the prompt.
+
+        For a list of prompts a list of texts; with `num_samples`, a list of so many texts in the place of each text.
+
+        Options, with their defaults: max_new_tokens=100, temperature=0.8 (0: always the likeliest token), top_k=None,
+        top_p=None, min_p=None, repetition_penalty=1.0, seed=1 (the same seed gives the same text), stop=() (texts that
+        end a sample and are left out), context=None (most tokens read at once; None: as many as in training),
+        batch_size=16. Raises UserError for a value out of range.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        each = 1 if num_samples is None else num_samples
+        found = [sample.text for sample in self.samples(prompts, num_samples=each, **options)]
+        groups = [found[i * each : (i + 1) * each] for i in range(len(prompts))]
+        if isinstance(prompt, str):
+            return groups[0][0] if num_samples is None else groups[0]
+        return found if num_samples is None else groups
+
+    def stream(self, prompt: str = "", **options: Unpack[OptionValues]) -> Iterator[str]:
+        """The pieces of the text that `generate` would return, as they come; never half a character."""
+        for piece in text.pieces(self.network, self.head, self.tokenizer, [prompt], self._options(options)):
+            if piece.text:
+                yield piece.text
+
+    def samples(
+        self, prompts: Sequence[str], *, num_samples: int = 1, **options: Unpack[OptionValues]
+    ) -> Iterator[text.Sample]:
+        """Each text with its prompt, its number, its tokens and why it ended, in order; options as for `generate`."""
+        chosen = self._options(options, num_samples)
+        return text.samples(self.network, self.head, self.tokenizer, prompts, chosen)
+
+    def score(self, texts: str | Sequence[str], *, stride: int | None = None, batch_size: int = 16) -> Score:
+        """How well the model predicts the texts, each a document of its own; counted as the test figures are.
+
+        The end of each text is predicted and counted. A text longer than `context` is cut into windows of that length;
+        with `stride` they overlap, and each moves on by so many tokens. Empty texts count nothing.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        ids = [text.encode(self.tokenizer, each) for each in texts if each]
+        if not ids:
+            raise UserError("score: there is no text to score. Give at least one that is not empty.")
+        loss_sum, tokens = scoring.score(
+            self.network,
+            self.head,
+            ids,
+            end_id=self.tokenizer.end_id,
+            seq_len=self.context,
+            stride=stride,
+            batch_size=batch_size,
+        )
+        return Score(loss_sum, tokens, sum(len(each.encode()) for each in texts))
+
+    def _options(self, values: OptionValues, num_samples: int = 1) -> text.Options:
+        known = text.Options.__dataclass_fields__
+        for name in values:
+            if name not in known:
+                raise UserError(f"{name} is no option of generate.{did_you_mean(name, known)}")
+        context = values.get("context")
+        return text.Options(
+            **{**values, "context": self.context if context is None else context}, num_samples=num_samples
+        )
+
+
+class Score(NamedTuple):
+    """Sums over the texts, so that scores of several calls can be added."""
+
+    loss_sum: float  # nats
+    tokens: int  # labels: the tokens of the texts and one end token each
+    bytes: int  # of the texts in UTF-8
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self.loss_sum / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(sum of losses / tokens)."""
+        return math.exp(self.loss)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per byte of raw text: comparable between tokenizers."""
+        return self.loss_sum / math.log(2) / self.bytes
+
+
+def load(
+    path: str | Path, *, checkpoint: str | None = None, device: str | None = None, allow: Iterable[str] = ()
+) -> LoadedLM:
+    """The language model of a run folder or of a checkpoint file.
+
+    Nothing in the file can run code: it is read with `weights_only=True`, and its config may name only what
+    `build` trusts, besides modules in `allow`, which counts from here alone.
+
+    Args:
+        checkpoint: best, last or another name in the folder's checkpoints/; None for best, or last where no best is.
+        device: such as cpu or cuda; None for an accelerator if there is one.
+
+    Raises:
+        UserError: for a folder or file that is not there, is not whole or is of another kind.
+    """
+    file = find_checkpoint(path, checkpoint)
+    place = _device(device)
+    content = read_checkpoint(file)
+    record = content["manyheads"]
+    config, _ = parse_config(record["config"], f"the config in {file}")
+    for group in ("model", "head"):
+        if group not in config:
+            raise UserError(f"the config in {file} names no {group}: it is not that of a whole run.")
+    tokenizer = read_tokenizer(content, file)
+    network, head = rebuild(config, tokenizer, allow)
+    fill(content, file, network, head)
+    return LoadedLM(
+        network=network.to(place).eval(),
+        head=head.to(place).eval(),
+        tokenizer=tokenizer,
+        config=config,
+        checkpoint=file,
+        record=record,
+    )
+
+
+def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
+    """The network and the head that a config describes, with weights as at the start of training."""
+    with torch.random.fork_rng(devices=[]):
+        network = build(cfg.model, "model", allow=allow, vocab_size=tokenizer.vocab_size)
+        live = {"dim": network.dim, "vocab_size": tokenizer.vocab_size, "weight": network.output_weight}
+        head = build(cfg.head, "head", allow=allow, **live)
+    return network, head
+
+
+def load_weights(path: str | Path, checkpoint: str | None, network: nn.Module, head: Head) -> None:
+    """Puts the weights of another run (`init=FOLDER`) into modules of the same shape. Raises UserError."""
+    file = find_checkpoint(path, checkpoint, "init")
+    fill(read_checkpoint(file), file, network, head)
+
+
+def fill(content: dict[str, Any], file: Path, network: nn.Module, head: Head) -> None:
+    """Copies a checkpoint's weights into the modules. Raises UserError for one that is missing or has another shape."""
+    saved = content["state_dict"]
+    for prefix, module in (("network.", network), ("head.", head)):
+        own = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
+        wanted = module.state_dict()
+        for name, value in wanted.items():
+            if name not in own:
+                raise UserError(f"checkpoint {file} lacks {prefix}{name}: it is not whole, or of another network.")
+            if own[name].shape != value.shape:
+                raise UserError(
+                    f"checkpoint {file}: {prefix}{name} is {list(own[name].shape)} there and {list(value.shape)} here. "
+                    "Set model and tokenizer to those of that run."
+                )
+        for name in own.keys() - wanted.keys():
+            raise UserError(
+                f"checkpoint {file} holds {prefix}{name}, which this network has not: it is of another network."
+            )
+        module.load_state_dict(own)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device={name}: there is no such device here. Set cpu, or leave it out.") from error
+    return device

@@ -1,0 +1,50 @@
+"""What every metric is: sums over all labels of a split, divided once at the end."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+import torchmetrics
+from torch import Tensor, nn
+
+from manyheads.batch import Batch
+from manyheads.head.base import HeadOutput
+
+WITHOUT_FLOAT64 = {"mps"}
+"""Kinds of device that cannot hold a float64 tensor."""
+
+
+class Metric(torchmetrics.Metric):
+    """Scores a split from what a head returns for its batches. States are float64 sums, added over ranks.
+
+    `name` is what follows `val/` and `test/`; checkpoints, early stopping and sweeps take their direction from
+    `higher_is_better`.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    higher_is_better: ClassVar[bool]  # type: ignore[assignment]
+    full_state_update = False
+
+    def add_sum(self, state: str) -> None:
+        """Declares the attribute `state`, [] float64: a sum that starts at 0 and is added over ranks."""
+        self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def update(self, output: HeadOutput, batch: Batch) -> None:
+        """Adds one batch."""
+
+    @abstractmethod
+    def compute(self) -> Tensor:
+        """The score over everything that was added, []; nan when nothing was."""
+
+    def _apply(self, fn: Callable[..., Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
+        """Moves the states; to a device without float64 they go as float32."""
+        if fn(torch.zeros(())).device.type in WITHOUT_FLOAT64:
+            for state in self._defaults:
+                setattr(self, state, getattr(self, state).float())
+                self._defaults[state] = self._defaults[state].float()  # type: ignore[union-attr]
+        return super()._apply(fn, exclude_state)

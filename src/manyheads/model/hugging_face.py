@@ -1,0 +1,95 @@
+"""Weights in the Hugging Face layout, out and in.
+
+A network of Llama's shape becomes a Llama, one of GPT-2's shape a GPT-2, so that other tools read them; any other keeps
+this package's names under a `model_type` of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from manyheads.errors import UserError
+from manyheads.head.next_token import NextToken
+from manyheads.model.decoder import Decoder
+from manyheads.model.layout.base import Layout, Tensors
+from manyheads.model.layout.gpt2 import GPT2
+from manyheads.model.layout.llama import Llama
+from manyheads.model.layout.own import Own
+
+LAYOUTS: tuple[Layout, ...] = (Llama(), GPT2(), Own())
+"""Tried in this order: the last one fits every network."""
+
+
+def to_hugging_face(network: Decoder, head: NextToken, *, end_id: int | None = None) -> tuple[dict[str, Any], Tensors]:
+    """What config.json and model.safetensors hold.
+
+    `end_id` is the tokenizer's end-of-text token, which begins and ends a text. The tensors share no memory with one
+    another; the output matrix is left out when it is the embedding.
+    """
+    layout = next(layout for layout in LAYOUTS if layout.fits(network.settings, head))
+    tensors = {f"network.{name}": tensor.detach() for name, tensor in network.state_dict().items()}
+    tensors |= {f"head.{name}": tensor.detach() for name, tensor in head.state_dict().items()}
+    tied = head.weight is network.embedding.weight
+    if tied:
+        del tensors["head.weight"]
+    config = {
+        "model_type": layout.model_type,
+        "architectures": [layout.architecture],
+        "vocab_size": network.vocab_size,
+        "bos_token_id": end_id,
+        "eos_token_id": end_id,
+        "tie_word_embeddings": tied,
+        "dtype": str(network.embedding.weight.dtype).removeprefix("torch."),
+    }
+    return config | layout.config(network.settings), layout.rename_out(tensors, network.settings)
+
+
+def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], Tensors]:
+    """The keyword arguments of Decoder, and a state dict with the names `network.*` and `head.*`.
+
+    A tied output matrix is there under both of its names. `head.bias` is there when the head has one.
+
+    Raises:
+        UserError: for a model of another kind, a part that Decoder does not have, and tensors that are missing or unknown.
+    """
+    kinds = {layout.model_type: layout for layout in LAYOUTS}
+    kind = config.get("model_type")
+    if kind not in kinds:
+        raise UserError(f"config.json: model_type={kind} cannot be read, only {', '.join(kinds)}: choose such a model.")
+    layout = kinds[kind]
+    for key, admitted in layout.admitted.items():
+        if config.get(key, admitted[0]) not in admitted:
+            raise UserError(
+                f"config.json: {key}={config[key]} has no counterpart in Decoder: "
+                f"choose a {kind} model with {key}={admitted[0]}."
+            )
+    try:
+        settings = layout.settings(config) | {"vocab_size": config["vocab_size"]}
+    except KeyError as error:
+        raise UserError(f"config.json: {error.args[0]} is missing; a {kind} model has it.") from error
+    settings |= {"tie_embeddings": config.get("tie_word_embeddings", layout.tied_by_default)}
+    with torch.device("meta"):
+        network = Decoder(**settings)
+    wanted = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}
+    wanted["head.weight"] = network.embedding.weight.shape
+    state = layout.rename_in(tensors, network.settings)
+    if network.output_weight is not None and "network.embedding.weight" in state:
+        state["head.weight"] = state["network.embedding.weight"]
+    _check_tensors(state, wanted)
+    return settings, state
+
+
+def _check_tensors(state: Tensors, wanted: Mapping[str, torch.Size]) -> None:
+    missing, unknown = wanted.keys() - state.keys(), state.keys() - wanted.keys() - {"head.bias"}
+    if missing or unknown:
+        what, names = ("lack", missing) if missing else ("hold an unknown", unknown)
+        raise UserError(
+            f"the weights {what} {min(names)} ({len(names)} in all): they do not belong to this config.json."
+        )
+    for name, shape in wanted.items():
+        if state[name].shape != shape:
+            raise UserError(f"the weights' {name} is {list(state[name].shape)}, and config.json says {list(shape)}.")

@@ -1,0 +1,62 @@
+"""How weights start: each scheme as its paper says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+from torch.nn import init
+
+
+class Shape(NamedTuple):
+    """What a scheme may scale by."""
+
+    dim: int
+    num_layers: int
+    std: float
+
+
+def gpt2(weight: nn.Parameter, shape: Shape, *, residual: bool) -> None:
+    """N(0, std); the matrices that write to the residual stream divided by sqrt(number of residual layers = 2 L).
+
+    Radford et al. 2019, section 2.3; std 0.02 from Radford et al. 2018, section 4.1.
+    """
+    init.normal_(weight, std=shape.std / math.sqrt(2 * shape.num_layers) if residual else shape.std)
+
+
+def normal(weight: nn.Parameter, shape: Shape, *, residual: bool) -> None:
+    """N(0, std) everywhere (OLMo 2: OLMo et al. 2024, section 3.2)."""
+    init.normal_(weight, std=shape.std)
+
+
+def neox(weight: nn.Parameter, shape: Shape, *, residual: bool) -> None:
+    """N(0, sqrt(2 / (5 D))) (Nguyen and Salazar 2019); matrices that write to the residual stream N(0, 2 / (L sqrt(D))).
+
+    GPT-NeoX-20B: Black et al. 2022, section 2.1.
+    """
+    small = math.sqrt(2 / (5 * shape.dim))
+    init.normal_(weight, std=2 / (shape.num_layers * math.sqrt(shape.dim)) if residual else small)
+
+
+def glorot(weight: nn.Parameter, shape: Shape, *, residual: bool) -> None:
+    """Uniform within sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 16)."""
+    init.xavier_uniform_(weight)
+
+
+def zero_residual(weight: nn.Parameter, shape: Shape, *, residual: bool) -> None:
+    """N(0, std), and 0 for the matrices that write to the residual stream, so that each block starts as the identity.
+
+    Zhang, Dauphin and Ma 2019 (Fixup), section 3, rule 1.
+    """
+    init.zeros_(weight) if residual else init.normal_(weight, std=shape.std)
+
+
+INITIALIZATIONS: dict[str, Callable[..., None]] = {
+    "gpt2": gpt2,
+    "normal": normal,
+    "neox": neox,
+    "glorot": glorot,
+    "zero_residual": zero_residual,
+}

@@ -1,0 +1,107 @@
+"""Llama's names, as in transformers' models/llama/modeling_llama.py and configuration_llama.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from manyheads.errors import UserError
+from manyheads.head.next_token import NextToken
+from manyheads.model.layout.base import Layout, Tensors
+
+
+class Llama(Layout):
+    model_type = "llama"
+    architecture = "LlamaForCausalLM"
+    admitted: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "hidden_act": ("silu", "swish"),
+        "attention_bias": (False,),
+        "mlp_bias": (False,),
+        "pretraining_tp": (1,),
+    }
+    shape: ClassVar[dict[str, Any]] = {
+        "norm": "rmsnorm",
+        "norm_position": "pre",
+        "positions": "rotary",
+        "activation": "swiglu",
+        "bias": False,
+        "scale_embeddings": False,
+    }
+    names: ClassVar[dict[str, str]] = {
+        "attention_norm": "input_layernorm",
+        "attention.query": "self_attn.q_proj",
+        "attention.key": "self_attn.k_proj",
+        "attention.value": "self_attn.v_proj",
+        "attention.output": "self_attn.o_proj",
+        "feed_forward_norm": "post_attention_layernorm",
+        "feed_forward.gate": "mlp.gate_proj",
+        "feed_forward.up": "mlp.up_proj",
+        "feed_forward.down": "mlp.down_proj",
+    }
+
+    def fits(self, settings: Mapping[str, Any], head: NextToken) -> bool:
+        return head.bias is None and all(settings[key] == value for key, value in self.shape.items())
+
+    def config(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        config = {
+            "hidden_size": settings["dim"],
+            "intermediate_size": settings["ff_dim"],
+            "num_hidden_layers": settings["num_layers"],
+            "num_attention_heads": settings["num_heads"],
+            "num_key_value_heads": settings["num_kv_heads"],
+            "head_dim": settings["dim"] // settings["num_heads"],
+            "hidden_act": "silu",
+            "rms_norm_eps": settings["norm_eps"],
+            "rope_theta": settings["rotary_base"],  # read by transformers 4, the next by transformers 5
+            "rope_parameters": {"rope_type": "default", "rope_theta": settings["rotary_base"]},
+            "attention_bias": False,
+            "mlp_bias": False,
+            "attention_dropout": settings["dropout"],
+        }
+        limit = settings["max_positions"]
+        return config if limit is None else config | {"max_position_embeddings": limit}
+
+    def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        dim, num_heads = config["hidden_size"], config["num_attention_heads"]
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        if (
+            rope.get("rope_type", "default") != "default"
+            or config.get("head_dim", dim // num_heads) != dim // num_heads
+        ):
+            raise UserError(
+                "config.json: scaled rotary positions, and heads of another width than hidden_size / "
+                "num_attention_heads, have no counterpart in Decoder: choose a llama model without them."
+            )
+        return self.shape | {
+            "dim": dim,
+            "ff_dim": config["intermediate_size"],
+            "num_layers": config["num_hidden_layers"],
+            "num_heads": num_heads,
+            "num_kv_heads": config.get("num_key_value_heads") or num_heads,
+            "norm_eps": config.get("rms_norm_eps", 1e-6),
+            "rotary_base": float(rope.get("rope_theta") or config.get("rope_theta", 10000.0)),
+            "max_positions": config.get("max_position_embeddings"),
+            "dropout": config.get("attention_dropout", 0.0),
+        }
+
+    def rename_out(self, tensors: Tensors, settings: Mapping[str, Any]) -> Tensors:
+        pairs = self._pairs(settings)
+        return {pairs[name]: tensor.clone() for name, tensor in tensors.items()}
+
+    def rename_in(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Tensors:
+        pairs = {theirs: ours for ours, theirs in self._pairs(settings).items()}
+        kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
+        return {pairs.get(name, name): tensor for name, tensor in kept.items()}
+
+    def _pairs(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        pairs = {
+            "network.embedding.weight": "model.embed_tokens.weight",
+            "network.final_norm.weight": "model.norm.weight",
+            "head.weight": "lm_head.weight",
+        }
+        for i in range(settings["num_layers"]):
+            for ours, theirs in self.names.items():
+                pairs[f"network.blocks.{i}.{ours}.weight"] = f"model.layers.{i}.{theirs}.weight"
+        return pairs

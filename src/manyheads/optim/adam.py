@@ -1,0 +1,33 @@
+"""Adam, without decoupled weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from manyheads.marks import builder
+from manyheads.optim.base import Optimization, can_fuse, check_at_least_zero, check_betas, leave_unscaling_outside
+from manyheads.optim.schedule import Schedule, Shape
+
+
+@builder
+def adam(
+    *,
+    module: nn.Module,
+    lr: float = 1e-3,
+    betas: Sequence[float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    schedule: Shape = "cosine",
+    warmup_steps: int = 100,
+    floor: float = 0.0,
+) -> Optimization:
+    """torch.optim.Adam over `module`, with the constants of Kingma and Ba, "Adam: A Method for Stochastic Optimization",
+    2015, algorithm 1. Raises UserError for values out of range.
+    """
+    check_at_least_zero(lr=lr, eps=eps)
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=lr, betas=check_betas(betas), eps=eps, fused=can_fuse(parameters))
+    course = Schedule(shape=schedule, warmup_steps=warmup_steps, floor=floor)
+    return Optimization(leave_unscaling_outside(optimizer), course)

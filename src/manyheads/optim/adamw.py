@@ -1,0 +1,46 @@
+"""AdamW: Adam with decoupled weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from manyheads.marks import builder
+from manyheads.optim.base import Optimization, can_fuse, check_at_least_zero, check_betas, leave_unscaling_outside
+from manyheads.optim.groups import parameter_groups
+from manyheads.optim.schedule import Schedule, Shape
+
+
+@builder
+def adamw(
+    *,
+    module: nn.Module,
+    lr: float = 3e-3,
+    betas: Sequence[float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    weight_decay: float = 0.1,
+    schedule: Shape = "cosine",
+    warmup_steps: int = 100,
+    floor: float = 0.1,
+) -> Optimization:
+    """torch.optim.AdamW over `module`; weights decay, embeddings, norms and biases do not.
+
+    Betas, decay and the fall to a tenth are those of Brown et al., "Language Models are Few-Shot Learners", 2020,
+    appendix B. Raises UserError for values out of range.
+    """
+    check_at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay)
+    groups = parameter_groups(module)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": groups.matrices + groups.decayed, "weight_decay": weight_decay},
+            {"params": groups.undecayed, "weight_decay": 0.0},
+        ],
+        lr=lr,
+        betas=check_betas(betas),
+        eps=eps,
+        fused=can_fuse(module.parameters()),
+    )
+    course = Schedule(shape=schedule, warmup_steps=warmup_steps, floor=floor)
+    return Optimization(leave_unscaling_outside(optimizer), course)

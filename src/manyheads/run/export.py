@@ -1,0 +1,82 @@
+"""The best weights in the Hugging Face layout: config.json, model.safetensors, tokenizer.json, a model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from manyheads import __version__
+from manyheads.model.hugging_face import to_hugging_face
+from manyheads.run.folder import RunFolder
+from manyheads.run.results import Results
+from manyheads.tokenizer.base import Tokenizer
+
+CARD = """---
+library_name: {library}
+pipeline_tag: text-generation
+---
+
+# {name}
+
+A language model trained with manyheads {version}: task {task}, data {data}, network {model}, {parameters:,} parameters,
+{tokens:,} tokens seen.
+
+| split | loss (nats per token) | perplexity | bits per byte |
+| --- | --- | --- | --- |
+{rows}
+
+{note}
+"""
+
+
+def export(folder: RunFolder, network: nn.Module, head: nn.Module, tokenizer: Tokenizer, results: Results) -> None:
+    """Writes the export folder beside the old one and swaps them."""
+    config, tensors = to_hugging_face(network, head)  # type: ignore[arg-type]
+    config |= {"bos_token_id": tokenizer.end_id, "eos_token_id": tokenizer.end_id}
+    beside = folder.path / "export.tmp"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file(
+        {name: t.detach().contiguous().clone() for name, t in tensors.items()},
+        beside / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    (beside / "tokenizer.json").write_text(tokenizer.backend.to_str(pretty=True), encoding="utf-8")
+    end = tokenizer.backend.id_to_token(tokenizer.end_id)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": end, "eos_token": end}
+    (beside / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    (beside / "README.md").write_text(_card(config, results), encoding="utf-8")
+    shutil.rmtree(folder.export, ignore_errors=True)
+    beside.rename(folder.export)
+
+
+def _card(config: dict[str, Any], results: Results) -> str:
+    run = results["run"]
+    rows = [
+        f"| {split} | {s['loss']:.4f} | {s['perplexity']:.3f} | {s['bits_per_byte']:.4f} |"
+        for split, s in (("validation", results["val"]), ("test", results["test"]))
+        if "bits_per_byte" in s
+    ]
+    known = config["model_type"] != "manyheads"
+    note = (
+        f"The layout is {config['model_type']}'s; `transformers` loads it with AutoModelForCausalLM.from_pretrained."
+        if known
+        else "This shape has no counterpart in `transformers`; load it with manyheads."
+    )
+    return CARD.format(
+        library="transformers" if known else "manyheads",
+        name=run["name"],
+        version=__version__,
+        task=run["task"],
+        data=run["data"],
+        model=run["model"],
+        parameters=run["parameters"],
+        tokens=run["tokens_seen"],
+        rows="\n".join(rows),
+        note=note,
+    )

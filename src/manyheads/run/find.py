@@ -1,0 +1,142 @@
+"""The runs on disk: where they are and what is known of each."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from manyheads.errors import UserError, did_you_mean
+from manyheads.run.results import Results, numbers, read_results
+
+OUTPUTS = Path("outputs")
+_QUIET_SECONDS = 15 * 60  # a run that has written nothing for so long may have been killed
+_STAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
+_WRITTEN = ("train.log", "metrics.csv", "results.json", "config.yaml", "checkpoints")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder."""
+
+    path: Path
+    name: str  # `2026-01-31_12-00-00-generation-tiny`; in a sweep `2026-01-31_12-00-00/3`
+    status: str  # done, interrupted, failed, running, silent (no sign of life), unknown, damaged, newer
+    started: float  # seconds since the epoch
+    results: Results | None
+    note: str = ""  # why the results are not to be had
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def text(self, key: str) -> str:
+        """An entry of the results' `run` part as text; "" when it is absent."""
+        value: Any = self.results["run"].get(key) if self.results else None
+        return "" if value is None else str(value)
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether a folder is one that a run of ours made: it holds a config.yaml with our stamp. A link is none."""
+    config = path / "config.yaml"
+    if path.is_symlink() or not path.is_dir() or config.is_symlink() or not config.is_file():
+        return False
+    with config.open("rb") as file:
+        return file.read(4096).startswith(b"manyheads:")
+
+
+def find_runs(root: Path = OUTPUTS) -> list[Run]:
+    """The runs under `root` (an outputs folder, one that holds an `outputs`, one of runs, or a sweep), newest first."""
+    found = {path.resolve(): path for path in _folders(root)}
+    runs = [read_run(path, _name(path)) for path in found.values()]
+    return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
+
+
+def newest_run(root: Path = OUTPUTS) -> Path | None:
+    """The run folder that was started last, or None."""
+    runs = find_runs(root)
+    return runs[0].path if runs else None
+
+
+def read_run(path: Path, name: str) -> Run:
+    """What is known of the run in a folder. Never raises for what is wrong inside it."""
+    results, note, status = None, "", "unknown"
+    try:
+        results = read_results(path / "results.json")
+        status = results["run"].get("status", "unknown")
+    except UserError as error:
+        note = str(error)
+        if (path / "results.json").exists():
+            status = "newer" if "was written by" in note else "damaged"
+        else:
+            status = "running"
+    except OSError as error:
+        note = str(error)
+    if status == "running" and time.time() - last_written(path) > _QUIET_SECONDS:
+        status = "silent"
+    return Run(path, name, status, _started(path, results), results, note, numbers(results) if results else {})
+
+
+def last_written(path: Path) -> float:
+    """When a run last wrote something, in seconds since the epoch."""
+    times = [path.stat().st_mtime]
+    for name in _WRITTEN:
+        place = path / name
+        if place.exists():
+            times.append(place.stat().st_mtime)
+    return max(times)
+
+
+def pick_run(text: str, runs: list[Run], key: str) -> Run:
+    """The run that a person means: by its path, its name, or the beginning of its name when only one begins so."""
+    folder = Path(text).expanduser()
+    if is_run_folder(folder):
+        return read_run(folder, _name(folder))
+    exact = [run for run in runs if text in (run.name, run.path.name, run.text("name"))]
+    begins = exact or [run for run in runs if run.name.startswith(text)]
+    if len(begins) == 1:
+        return begins[0]
+    if begins:
+        raise UserError(f"{key} {text}: {len(begins)} runs are meant by this: {', '.join(r.name for r in begins[:5])}.")
+    raise UserError(f"{key} {text}: there is no such run.{did_you_mean(text, [run.name for run in runs])}")
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    if not root.is_dir():
+        return
+    if is_run_folder(root):
+        yield root
+        return
+    inner = root / "outputs"
+    tops = [root, inner] if inner.is_dir() else [root]
+    for top in tops:
+        yield from _children(top / "runs")
+        for sweep in _sorted(top / "sweeps"):
+            yield from _children(sweep)
+    yield from _children(root)
+
+
+def _children(folder: Path) -> Iterable[Path]:
+    return (path for path in _sorted(folder) if is_run_folder(path))
+
+
+def _sorted(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _name(path: Path) -> str:
+    whole = path.resolve()
+    return f"{whole.parent.name}/{whole.name}" if whole.name.isdigit() else whole.name
+
+
+def _started(path: Path, results: Results | None) -> float:
+    if results is not None:
+        try:
+            return datetime.fromisoformat(results["run"].get("started", "")).timestamp()
+        except (TypeError, ValueError):
+            pass
+    stamp = _STAMP.search(_name(path))
+    if stamp:
+        return datetime.strptime(stamp[0], "%Y-%m-%d_%H-%M-%S").timestamp()
+    return (path / "config.yaml").stat().st_mtime

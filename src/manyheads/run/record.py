@@ -1,0 +1,106 @@
+"""The record of one run: written when it starts, whenever it ends, and into every checkpoint."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
+
+from manyheads import __version__
+from manyheads.data.source import Source
+from manyheads.run.folder import SCHEMA, RunFolder
+from manyheads.run.provenance import device_name, peak_memory_bytes, provenance
+from manyheads.run.results import Results, write_results
+from manyheads.run.resume import Resumed
+from manyheads.run.secrets import masked_config
+from manyheads.tokenizer.base import Tokenizer
+
+
+class Record:
+    """Collects what results.json and the checkpoints say about a run."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        cfg: DictConfig,
+        choices: dict[str, str],
+        argv: list[str],
+        *,
+        source: Source,
+        tokenizer: Tokenizer,
+        resumed: Resumed | None = None,
+    ) -> None:
+        self.folder = folder
+        self.tokenizer = tokenizer
+        self._config = masked_config(cfg)
+        before = resumed.results["run"] if resumed and resumed.results else {}
+        self.wandb_id: str | None = before.get("wandb_id")
+        self.wandb_logger: Logger | None = None
+        self._seconds_before = float(before.get("wall_seconds") or 0.0)
+        self._train_before = float(before.get("train_seconds") or 0.0)
+        self._started = time.perf_counter()
+        self.provenance = {
+            **provenance(argv, cfg.seed),
+            "name": cfg.name or folder.path.name,
+            "tags": list(cfg.tags),
+            **{group: choices.get(group, "custom") for group in ("task", "data", "model", "tokenizer", "optim")},
+            "data_fingerprint": source.fingerprint,
+            "tokenizer_fingerprint": tokenizer.fingerprint,
+        }
+        if before.get("started"):
+            self.provenance["started"] = before["started"]
+
+    def for_checkpoint(self, config_text: str) -> dict[str, Any]:
+        """What every checkpoint carries: enough to rebuild the run from the file alone."""
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "config": config_text,
+            "tokenizer": self.tokenizer.to_json(),
+            "provenance": self.provenance,
+        }
+
+    def public_config(self) -> dict[str, Any]:
+        """The config for a logger: plain, secrets hidden, with the run's name and its code's commit."""
+        run = {name: self.provenance[name] for name in ("git_commit", "git_dirty", "command", "versions")}
+        return {**self._config, "run": {"folder": self.folder.path.name, **run}}
+
+    def write(
+        self, status: str, lm: Any, scores: dict[str, float] | None = None, train_seconds: float = 0.0
+    ) -> Results:
+        """Writes results.json as things stand."""
+        scores = scores or {}
+        parameters = sum(p.numel() for p in lm.parameters())
+        train_seconds += self._train_before
+        if self.wandb_logger is not None:
+            self.wandb_id = str(self.wandb_logger.version)
+        run = {
+            **self.provenance,
+            "wandb_id": self.wandb_id,
+            "folder": self.folder.path.name,
+            "status": status,
+            "device": device_name(lm.device),
+            "parameters": parameters,
+            "steps": lm.steps_done,
+            "tokens_seen": lm.tokens_seen,
+            "train_seconds": round(train_seconds, 3),
+            "wall_seconds": round(self._seconds_before + time.perf_counter() - self._started, 3),
+        }
+        perf: dict[str, float] = {"peak_memory_bytes": peak_memory_bytes()}
+        if train_seconds > 0:
+            perf["tokens_per_sec"] = round(lm.tokens_seen / train_seconds, 1)
+        results: Results = {
+            "schema": SCHEMA,
+            "val": _stage(scores, "val"),
+            "test": _stage(scores, "test"),
+            "perf": perf,
+            "run": run,
+        }  # type: ignore[typeddict-item]
+        write_results(self.folder.results, results)
+        return results
+
+
+def _stage(scores: dict[str, float], stage: str) -> dict[str, float]:
+    return {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(stage + "/")}

@@ -1,0 +1,40 @@
+"""Scores of trained weights: the one path by which training's last table and `eval.py` get their figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from manyheads.lm import LM
+from manyheads.load import fill, read_checkpoint
+from manyheads.task.base import Task
+
+
+def score(
+    trainer: pl.Trainer, lm: LM, task: Task, checkpoint: Path, stages: Sequence[str] = ("val", "test")
+) -> dict[str, float]:
+    """The scores `val/<name>` and `test/<name>` of a checkpoint's weights.
+
+    Loggers and callbacks of a training are left out: they have their own steps.
+    """
+    trainer.callbacks, trainer.loggers = [], []
+    fill(read_checkpoint(checkpoint), checkpoint, lm.network, lm.head)
+    scores: dict[str, float] = {}
+    for stage in stages:
+        run = trainer.validate if stage == "val" else trainer.test
+        run(lm, datamodule=task, verbose=False)
+        scores |= {name: value for name, value in lm.scores.items() if name.startswith(stage + "/")}
+    return scores
+
+
+def write_predictions(path: Path, task: Task, lm: LM) -> None:
+    """One JSON line for each example of the test split, in the split's order."""
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    with beside.open("w", encoding="utf-8") as file:
+        for row in task.predictions(lm.examples.loss, lm.examples.count):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    beside.replace(path)

@@ -1,0 +1,113 @@
+"""What a task is: the data side of a run, and how it is scored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypedDict, final
+
+import pytorch_lightning as pl
+
+from manyheads.data.loader import ResumableLoader
+from manyheads.metric.base import Metric
+from manyheads.tokenizer.base import Tokenizer
+
+SPLITS = ("train", "validation", "test")
+
+
+class SplitSize(TypedDict):
+    """How large a split is."""
+
+    rows: int  # as the data has them
+    bytes: int  # of raw text in UTF-8
+    tokens: int  # labels, the ends of texts included
+
+
+class Prediction(TypedDict):
+    """One line of predictions/test.jsonl: how an example of the test split was scored."""
+
+    id: int  # the example's number in the split, from 0; texts that are empty are not counted
+    loss: float  # sum in nats
+    tokens: int  # labels that the sum is over
+    bytes: int  # of raw text in UTF-8
+    bits_per_byte: float
+
+
+class Task(pl.LightningDataModule, ABC):
+    """Turns rows into batches for train, validation and test, and says what a network's answers are worth.
+
+    `heads` names the classes of heads that it can use, `metrics` what scores validation and test. Its state in a checkpoint
+    is where training stands within an epoch.
+    """
+
+    heads: ClassVar[frozenset[str]]
+    metrics: ClassVar[tuple[type[Metric], ...]]
+    tokenizer: Tokenizer
+
+    def __init__(self) -> None:
+        super().__init__()
+        # with more ranks than batches, some ranks have nothing to score
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self._loader: ResumableLoader | None = None
+        self._place: dict[str, Any] = {}
+
+    @final
+    def train_dataloader(self) -> ResumableLoader:
+        """Training batches, from the place on that was loaded, if one was."""
+        self._loader = self.training_loader()
+        if self._place:
+            self._loader.load_state_dict(self._place)
+            self._place = {}
+        return self._loader
+
+    @final
+    def state_dict(self) -> dict[str, Any]:
+        """The place after the last batch that was trained on. To be saved when no gradients are pending."""
+        return {} if self._loader is None else self._loader.state_dict()
+
+    @final
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keeps the place for the next `train_dataloader`.
+
+        Lightning gives a loader its own state back too, but only after it has asked for its length; and that depends on
+        the place when the batch size is not the one of before.
+        """
+        self._place = dict(state_dict)
+
+    @abstractmethod
+    def training_loader(self) -> ResumableLoader:
+        """Training batches from the first epoch's start on."""
+
+    @abstractmethod
+    def val_dataloader(self) -> Any:
+        """Validation batches: every label once, in an order that does not change."""
+
+    @abstractmethod
+    def test_dataloader(self) -> Any:
+        """Test batches: every label once, in an order that does not change."""
+
+    @property
+    @abstractmethod
+    def notes(self) -> list[str]:
+        """Sentences for the screen: what the user should know about the data."""
+
+    @property
+    @abstractmethod
+    def tokens_per_epoch(self) -> int:
+        """Labels of the training split."""
+
+    @abstractmethod
+    def prepare(self, splits: Iterable[str] = SPLITS) -> None:
+        """Makes what the splits need, unless it is cached. Raises UserError when a split has nothing to learn or score."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, SplitSize]:
+        """The size of each split."""
+
+    @abstractmethod
+    def prompts(self, count: int) -> list[str]:
+        """Beginnings of validation texts, for samples: the same ones every time."""
+
+    @abstractmethod
+    def predictions(self, loss: Mapping[int, float], count: Mapping[int, int]) -> Iterable[Prediction]:
+        """One line per example of the test split, in order, given each example's sum of losses and count of labels."""

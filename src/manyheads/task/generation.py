@@ -1,0 +1,197 @@
+"""Generation: learn to continue text, token by token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import final
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from manyheads.batch import Batch
+from manyheads.data.batches import PackedRows
+from manyheads.data.loader import ResumableLoader
+from manyheads.data.packing import cut, pack, single
+from manyheads.data.sampler import ResumableBatchSampler
+from manyheads.data.source import Source
+from manyheads.data.store import TokenStore, tokenize
+from manyheads.errors import UserError, check_range
+from manyheads.metric.bits_per_byte import BitsPerByte
+from manyheads.metric.loss import Loss
+from manyheads.metric.perplexity import Perplexity
+from manyheads.task.base import SPLITS, Prediction, SplitSize, Task
+from manyheads.tokenizer.base import Tokenizer
+
+PROMPT_CHARACTERS = 32
+
+
+@final
+class Generation(Task):
+    """Language modelling on the texts of a source.
+
+    Each text is preceded by the tokenizer's end-of-text token and followed by it; the end is a label too. Texts longer
+    than a row are cut from their own start; no row sees across the border of a text.
+
+    Args:
+        source: where the texts come from.
+        tokenizer: makes tokens of them.
+        seed: what the order of the training rows is made from.
+        batch_size: rows in a training batch, per device.
+        eval_batch_size: rows in a validation or test batch, per device; None: `batch_size`. No score depends on it.
+        seq_len: tokens in a row, at most.
+        pack: puts several short pieces of text into one training row. Scoring never packs.
+        num_workers: processes that load training batches; 0: this one.
+        stride: tokens between the beginnings of windows when scoring; None: `seq_len`, no overlap. A smaller one gives
+            each label more context, and takes longer.
+        shuffle: whether training rows are permuted in each epoch.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    heads = frozenset({"NextToken"})
+    metrics = (Loss, Perplexity, BitsPerByte)
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        tokenizer: Tokenizer,
+        seed: int,
+        batch_size: int = 16,
+        eval_batch_size: int | None = None,
+        seq_len: int = 256,
+        pack: bool = True,
+        num_workers: int = 0,
+        stride: int | None = None,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__()
+        eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
+        check_range("seed", seed, 0)
+        check_range("task.batch_size", batch_size, 1)
+        check_range("task.eval_batch_size", eval_batch_size, 1)
+        check_range("task.seq_len", seq_len, 1)
+        check_range("task.num_workers", num_workers, 0)
+        if stride is not None:
+            check_range("task.stride", stride, 1, seq_len, hint="The upper end is task.seq_len.")
+        self.source = source
+        self.tokenizer = tokenizer
+        self.seed = seed
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seq_len = seq_len
+        self.pack = pack
+        self.num_workers = num_workers
+        self.stride = stride
+        self.shuffle = shuffle
+        self._stores: dict[str, TokenStore] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """What the source says, and how many empty texts were left out of the splits that were read."""
+        found = list(self.source.notes)
+        for split, store in self._stores.items():
+            if store.num_empty and not self.source.join_rows:
+                found.append(f"{store.num_empty:,} of {store.num_rows:,} rows of {split} are empty and left out.")
+        return found
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Labels of the training split."""
+        return self.store("train").num_tokens
+
+    def store(self, split: str) -> TokenStore:
+        """The tokens of a split, made when first asked for. Raises UserError when the split holds no text."""
+        if split not in self._stores:
+            store = tokenize(self.source, split, self.tokenizer)
+            if not store.num_tokens:
+                raise UserError(
+                    f"data ({self.source.name}): the {split} split holds no text, only {store.num_rows} empty rows. "
+                    f"Set data with text for {split}, or data.text_column."
+                )
+            self._stores[split] = store
+        return self._stores[split]
+
+    def prepare(self, splits: Iterable[str] = SPLITS) -> None:
+        """Tokenizes the splits, unless they are cached. Raises UserError when one of them holds no text."""
+        for split in splits:
+            self.store(split)
+
+    def describe(self) -> dict[str, SplitSize]:
+        """The size of each split."""
+        stores = {split: self.store(split) for split in SPLITS}
+        return {
+            split: SplitSize(rows=store.num_rows, bytes=store.num_bytes, tokens=store.num_tokens)
+            for split, store in stores.items()
+        }
+
+    def training_loader(self) -> ResumableLoader:
+        """Training batches, permuted anew in each epoch unless `shuffle` is false."""
+        store = self.store("train")
+        segments = cut(store.document_starts, self.seq_len)
+        rows = pack(segments.length, self.seq_len) if self.pack else single(segments.length)
+        data = PackedRows(store, segments, rows, end_id=self.tokenizer.end_id, scoring=False)
+        rank, world = self._rank()
+        if len(data) < world:
+            raise UserError(
+                f"trainer.devices: {world} devices, but the train split fills only {len(data)} rows of "
+                f"task.seq_len={self.seq_len}. Set fewer devices, a smaller task.seq_len or task.pack=false."
+            )
+        order = ResumableBatchSampler(
+            len(data), self.batch_size, seed=self.seed, shuffle=self.shuffle, rank=rank, world=world
+        )
+        return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin())
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation batches: every label once, in an order that does not change."""
+        return self._scoring("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test batches: every label once, in an order that does not change."""
+        return self._scoring("test")
+
+    def prompts(self, count: int) -> list[str]:
+        """The first characters of validation texts (of rows, where they are joined) that stand evenly apart."""
+        store = self.store("validation")
+        chosen = np.linspace(0, len(store.piece_ends) - 2, count).astype(np.int64)
+        return [self._beginning(store, int(end) + 1) for end in store.piece_ends[chosen]]
+
+    def predictions(self, loss: Mapping[int, float], count: Mapping[int, int]) -> Iterator[Prediction]:
+        """One line per text of the test split, in order; texts of which not every label was scored are left out."""
+        store = self.store("test")
+        sizes = np.diff(store.bytes_until(store.document_starts)).tolist()
+        labels = np.diff(store.document_starts).tolist()
+        for example in sorted(example for example in count if count[example] == labels[example]):
+            yield Prediction(
+                id=example,
+                loss=loss[example],
+                tokens=count[example],
+                bytes=sizes[example],
+                bits_per_byte=loss[example] / math.log(2) / sizes[example],
+            )
+
+    def _scoring(self, split: str) -> DataLoader[Batch]:
+        store = self.store(split)
+        segments = cut(store.document_starts, self.seq_len, self.stride)
+        data = PackedRows(store, segments, single(segments.length), end_id=self.tokenizer.end_id, scoring=True)
+        rank, world = self._rank()
+        order = ResumableBatchSampler(
+            len(data), self.eval_batch_size, seed=self.seed, shuffle=False, rank=rank, world=world, even=False
+        )
+        return ResumableLoader(data, order, pin=self._pin())
+
+    def _beginning(self, store: TokenStore, start: int) -> str:
+        stream, text = self.tokenizer.stream(), ""
+        for token in store.tokens[start:]:
+            if token == self.tokenizer.end_id or len(text) >= PROMPT_CHARACTERS:
+                break
+            text += stream.step(int(token))
+        return text[:PROMPT_CHARACTERS]
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _pin(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from manyheads.build import CONF_DIR
+from manyheads.callbacks.build import callbacks
+from manyheads.errors import UserError
+
+
+class Task:
+    tokenizer: Any = None
+
+    def prompts(self, n: int) -> list[str]:
+        return ["a"] * n
+
+
+class Accuracy:
+    name = "accuracy"
+    higher_is_better = True
+
+
+def make(metrics: list[Any], folder: Path = Path("run"), **settings: Any) -> list[Any]:
+    return callbacks(folder=folder, metrics=metrics, task=Task(), console=Console(), seed=0, **settings)
+
+
+def names(made: list[Any]) -> list[str]:
+    return [type(each).__name__ for each in made]
+
+
+def test_saving_comes_after_deciding_and_leaving_after_saving(metrics: list[Any]) -> None:
+    # guards: an order in which early stopping's state misses the checkpoint, or a signal misses the save
+    made = make(metrics, patience=2)
+    assert names(made) == [
+        *("Throughput", "RngState", "StopWhenNotFinite", "MetricsLog", "Progress", "Samples", "StopEarly"),
+        *("RunCheckpoint", "Interrupt"),
+    ]
+
+
+def test_what_is_switched_off_is_not_there(metrics: list[Any]) -> None:
+    made = names(make(metrics, samples=0))
+    assert "Samples" not in made
+    assert "StopEarly" not in made
+
+
+def test_directions_follow_from_the_metric(metrics: list[Any], tmp_path: Path) -> None:
+    # guards: a mode of checkpoints or early stopping of its own
+    for monitor, up in [("val/accuracy", True), ("val/loss", False)]:
+        made = make([*metrics, Accuracy], monitor=monitor, folder=tmp_path, patience=3)
+        assert made[-2].higher_is_better is up
+        assert made[-3].mode == ("max" if up else "min")
+        assert made[-2].folder == tmp_path / "checkpoints"
+
+
+def test_a_monitor_that_is_not_measured_is_refused(metrics: list[Any]) -> None:
+    with pytest.raises(UserError) as caught:
+        make(metrics, monitor="val/bits_per_bite")
+    assert str(caught.value) == (
+        "callbacks.monitor=val/bits_per_bite is not measured; set one of val/loss, val/bits_per_byte."
+        " Did you mean 'val/bits_per_byte'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("save_best", 0),
+        ("save_every_n_steps", 0),
+        ("save_every_n_steps", 1.5),
+        ("keep", 0),
+        ("patience", 0),
+        ("min_delta", -0.1),
+        ("samples", -1),
+        ("samples", True),
+        ("sample_tokens", 0),
+        ("sample_temperature", -1),
+        ("refresh_per_second", 0),
+        ("refresh_per_second", "often"),
+    ],
+)
+def test_values_out_of_range_name_their_key(metrics: list[Any], key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=rf"^callbacks\.{key}={value}: set a"):
+        make(metrics, **{key: value})
+
+
+def test_every_yaml_fits_the_signature() -> None:
+    files = sorted((CONF_DIR / "callbacks").glob("*.yaml"))
+    assert [file.stem for file in files] == ["default"]
+    parameters = inspect.signature(callbacks).parameters
+    for file in files:
+        settings = dict(OmegaConf.load(file))
+        assert settings.pop("_target_") == "manyheads.callbacks.build.callbacks"
+        assert set(settings) <= set(parameters)

@@ -1,0 +1,101 @@
+"""The order of rows: the same for everybody, each row once, from any place on."""
+
+import json
+
+import pytest
+
+from manyheads.data.sampler import ResumableBatchSampler as Sampler
+
+
+def flat(batches: list[list[int]]) -> list[int]:
+    return [row for batch in batches for row in batch]
+
+
+def test_an_epoch_has_each_row_once_and_epochs_differ():
+    """Guards: rows drawn with replacement, and the same order again in the next epoch."""
+    sampler = Sampler(103, 8, seed=1, shuffle=True)
+    epochs = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == len(sampler) == 13
+        assert [len(batch) for batch in batches] == [8] * 12 + [7]
+        assert sorted(flat(batches)) == list(range(103))
+        epochs.append(flat(batches))
+    assert epochs[0] == epochs[2] != epochs[1]
+    assert epochs[0] != list(range(103))
+    assert flat(list(Sampler(103, 8, seed=2, shuffle=True))) != epochs[0]
+
+
+def test_in_order_without_shuffling():
+    """Guards: a scoring order that moves."""
+    sampler = Sampler(5, 2, seed=1, shuffle=False)
+    sampler.set_epoch(3)
+    assert list(sampler) == [[0, 1], [2, 3], [4]]
+    assert list(sampler) == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_together_take_the_rows_that_one_would(world: int):
+    """Guards: rows that two ranks share, and another order on more ranks."""
+    alone = list(Sampler(60, 4 * world, seed=1, shuffle=True))
+    ranks = [list(Sampler(60, 4, seed=1, shuffle=True, rank=rank, world=world)) for rank in range(world)]
+    for batch, *shares in zip(alone, *ranks, strict=True):
+        assert sorted(batch) == sorted(flat(shares))
+
+
+@pytest.mark.parametrize("num_rows", range(1, 26))
+def test_ranks_at_an_epochs_end(num_rows: int):
+    """Guards: training that hangs since a rank has a batch more; scoring that drops or doubles a row."""
+    world = 4
+    even = [Sampler(num_rows, 3, seed=1, shuffle=True, rank=rank, world=world) for rank in range(world)]
+    assert len({len(list(sampler)) for sampler in even}) == 1
+    assert all(len(sampler) == len(list(sampler)) for sampler in even)
+    assert all(batch for sampler in even for batch in sampler)
+    trained = flat([batch for sampler in even for batch in sampler])
+    assert len(trained) == len(set(trained)) > num_rows - world
+    ragged = [Sampler(num_rows, 3, seed=1, shuffle=False, rank=rank, world=world, even=False) for rank in range(world)]
+    assert all(len(sampler) == len(list(sampler)) for sampler in ragged)
+    assert sorted(flat([batch for sampler in ragged for batch in sampler])) == list(range(num_rows))
+
+
+def test_drop_last_leaves_out_what_does_not_fill_a_global_batch():
+    """Guards: a ragged last batch where none is wanted."""
+    for rank in range(2):
+        sampler = Sampler(15, 3, seed=1, shuffle=False, rank=rank, world=2, drop_last=True)
+        assert [len(batch) for batch in sampler] == [3, 3]
+        assert len(sampler) == 2
+
+
+@pytest.mark.parametrize("taken", range(8))
+def test_a_resumed_epoch_goes_on_at_the_next_batch(taken: int):
+    """Guards: the first batch after a resume being the last one before it, or one too far. Compared with what comes next."""
+    whole = Sampler(50, 7, seed=1, shuffle=True)
+    whole.set_epoch(2)
+    state = json.loads(json.dumps(whole.after(taken)))
+    assert state == {"epoch": 2, "rows": min(7 * taken, 50), "batches": taken}
+    resumed = Sampler(50, 7, seed=1, shuffle=True)
+    resumed.load_state_dict(state)
+    resumed.set_epoch(2)
+    assert list(resumed) == list(whole)[taken:]
+    assert len(resumed) == len(whole) == 8
+    resumed.set_epoch(3)
+    whole.set_epoch(3)
+    assert list(resumed) == list(whole)
+
+
+@pytest.mark.parametrize(("batch_size", "world"), [(3, 1), (10, 1), (5, 2), (2, 3)])
+def test_a_resume_with_another_batch_size_takes_each_row_once(batch_size: int, world: int):
+    """Guards: rows skipped or seen twice when a run goes on with other batches or on other devices."""
+    before = Sampler(48, 6, seed=1, shuffle=True)
+    seen = flat(list(before)[:4])
+    for rank in range(world):
+        sampler = Sampler(48, batch_size, seed=1, shuffle=True, rank=rank, world=world)
+        sampler.load_state_dict(before.after(4))
+        seen += flat(list(sampler))
+        # Lightning has counted 4 batches, and must neither stop early now nor cut the epochs to come
+        assert len(sampler) >= 4 + len(list(sampler))
+        rest = len(sampler)
+        sampler.set_epoch(1)
+        assert len(sampler) == len(list(sampler)) <= rest
+    assert sorted(seen) == list(range(48))

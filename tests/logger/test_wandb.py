@@ -1,0 +1,194 @@
+"""Real W&B runs, offline, read back from their files."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manyheads.errors import UserError
+from manyheads.logger.wandb import WandbLog, choose_mode, trouble_reaching, wandb
+
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens, connections are refused
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """What W&B's own reader finds in the one run of a folder."""
+    (file,) = folder.glob("wandb/*/*.wandb")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def of(kind: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record[kind] for record in found if record["type"] == kind]
+
+
+def history(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = [item["item"] for item in of("history", found)]
+    return [{name: value for name, value in row.items() if name not in ("_runtime", "_timestamp")} for row in rows]
+
+
+def make(folder: Path, **settings: Any) -> WandbLog:
+    made = wandb(folder=folder, name=folder.name, **{"config": {}, **settings})
+    assert isinstance(made, WandbLog)
+    return made
+
+
+@pytest.fixture
+def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+def test_two_runs_of_one_process_do_not_mix_and_each_says_how_it_ended(tmp_path: Path) -> None:
+    """Guards against a second run that logs into the first, a failed run shown as finished, and a step of W&B's own."""
+    one = make(tmp_path / "one", config={"model": {"dim": 8}, "commit": "abc"}, tags=["t"], group="g", project="p")
+    two = make(tmp_path / "two", config={"model": {"dim": 16}}, run_id="5eed5eed")
+    one.log_metrics({"train/loss": 3.0, "train/tokens": 64}, step=10)
+    two.log_metrics({"train/loss": 5.0}, step=1)
+    one.log_metrics({"val/loss": 2.5}, step=10)
+    one.log_metrics({"train/loss": 2.0}, step=20)
+    one.log_metrics({"test/loss": 1.5})
+    one.finalize("success")  # Lightning's word after fit; testing follows
+    one.log_metrics({"test/perplexity": 4.5})
+    two.finalize("failed")
+    two.log_metrics({"late": 1.0}, step=2)
+    one.close()
+    one.close(failed=True)
+
+    first, second = records(tmp_path / "one"), records(tmp_path / "two")
+    assert history(first) == [
+        {"_step": 10, "train/loss": 3, "train/tokens": 64, "val/loss": 2.5},
+        {"_step": 20, "train/loss": 2, "test/loss": 1.5, "test/perplexity": 4.5},
+    ]
+    assert history(second) == [{"_step": 1, "train/loss": 5}]
+    assert [of("exit", found)[0].get("exit_code", 0) for found in (first, second)] == [0, 1]
+    run = of("run", first)[0]
+    assert run["config"]["update"] == {"_wandb": {}, "model": {"dim": 8}, "commit": "abc"}
+    assert (run["display_name"], run["project"], run["run_group"], run["tags"]) == ("one", "p", "g", ["t"])
+    assert run["run_id"] == one.version
+    assert of("run", second)[0]["run_id"] == two.version == "5eed5eed"
+    assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
+
+
+def test_an_unreachable_server_costs_one_line_and_no_secret_is_written(tmp_path: Path) -> None:
+    """Guards against a hang or a crash without a network, and against secrets of the command line and environment."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            import sys, time
+            from pathlib import Path
+            from manyheads.logger.wandb import wandb
+            start = time.monotonic()
+            log = wandb(folder=Path(sys.argv[1]), name="n", config={"a": 1})
+            for step in range(3):
+                log.log_metrics({"x": float(step)}, step=step)
+            print("heard on the console")
+            log.close()
+            assert time.monotonic() - start < 30
+            """
+        )
+    )
+    folder = tmp_path / "run"
+    secrets = ["5ecret-of-argv", "k" * 40, "5ecret-of-environment", "heard on the console"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment |= {"WANDB_BASE_URL": NOWHERE, "WANDB_API_KEY": secrets[1], "ANY_TOKEN": secrets[2]}
+    command = [sys.executable, str(program), str(folder), f"data.token={secrets[0]}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"W&B is out of reach ({NOWHERE}: [Errno 111] Connection refused); logging offline. Later: ")
+    assert done.stdout == "heard on the console\n"
+    assert [row["x"] for row in history(records(folder))] == [0, 1, 2]
+    (offline,) = (folder / "wandb").iterdir()
+    assert offline.match(line.rpartition("/")[2])
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) >= 3
+    for path in files:
+        for secret in secrets:
+            assert secret.encode() not in path.read_bytes(), path.name
+
+
+def test_a_failing_call_never_stops_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards against a service that dies in mid-run: one warning, and no exception."""
+    log = make(tmp_path)
+
+    class Broken:
+        def log(self, *args: Any, **kwargs: Any) -> None:
+            raise BrokenPipeError("the service is gone\nat line 7")
+
+        def finish(self, exit_code: int) -> None:
+            raise TimeoutError("took too long")
+
+    monkeypatch.setattr(log, "_experiment", Broken())
+    with caplog.at_level(logging.WARNING):
+        for step in range(3):
+            log.log_metrics({"x": 1.0}, step=step)
+        log.close()
+    assert [record.message for record in caplog.records] == [
+        "W&B failed (BrokenPipeError: the service is gone); the training goes on without it where it must.",
+        f"W&B did not take everything (TimeoutError: took too long). Later: wandb sync "
+        f"{tmp_path}/wandb/offline-run-*-{log.version}",
+    ]
+
+
+@pytest.mark.usefixtures("_no_key")
+def test_without_a_key_a_run_is_offline_and_asking_for_online_is_refused() -> None:
+    """Guards against W&B's prompt for a key."""
+    assert choose_mode(None) == "offline"
+    with pytest.raises(UserError, match=r"^logger.wandb.mode=online: no W&B key was found. Run `wandb login`"):
+        choose_mode("online")
+
+
+@pytest.mark.usefixtures("_no_key")
+def test_a_key_makes_a_run_online_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against runs of people with an account that stay on disk, wherever their key is kept."""
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {'k' * 40}\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert choose_mode(None) == "online"
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    assert choose_mode(None) == "online"
+    assert choose_mode("offline") == "offline"
+    monkeypatch.setenv("WANDB_MODE", "dryrun")
+    assert choose_mode(None) == "offline"
+    assert choose_mode("disabled") == "disabled"
+    with pytest.raises(UserError, match=r"^logger.wandb.mode=ofline is not one of .* Did you mean 'offline'"):
+        choose_mode("ofline")  # type: ignore[arg-type]
+
+
+def test_disabled_writes_nothing(tmp_path: Path) -> None:
+    """Guards against an `off` that is only quiet."""
+    log = make(tmp_path, mode="disabled")
+    log.log_metrics({"x": 1.0}, step=1)
+    log.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_trouble_is_told_in_words_and_any_answer_is_none() -> None:
+    """Guards against taking a server that answers 404 at its root for one that is away."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class NotFound(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), NotFound) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert trouble_reaching(f"http://127.0.0.1:{server.server_port}") is None
+    assert trouble_reaching(NOWHERE) == f"{NOWHERE}: [Errno 111] Connection refused"

@@ -1,0 +1,209 @@
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from manyheads.batch import IGNORE, Batch
+from manyheads.errors import UserError
+from manyheads.head.next_token import NextToken
+from manyheads.model.decoder import Decoder
+
+KINDS = ["rotary", "learned", "sinusoidal", "none"]
+
+
+def network(**settings: Any) -> Decoder:
+    """Weights of 0.3, so that a wrong attention weight shows far above rounding."""
+    torch.manual_seed(0)
+    made = Decoder(**{"vocab_size": 20, "dim": 16, "num_heads": 4, "num_layers": 2, "init_std": 0.3} | settings)
+    return made.double()
+
+
+def settings_for(positions: str) -> dict[str, Any]:
+    return {"positions": positions, "max_positions": 12 if positions == "learned" else None, "num_kv_heads": 2}
+
+
+@pytest.mark.parametrize("norm_position", ["pre", "post"])
+@pytest.mark.parametrize("positions", KINDS)
+def test_packed_documents_are_separate_documents(positions: str, norm_position: str) -> None:
+    """Guards leaks across documents and positions that run on: losses and gradients equal those of one row a document."""
+    net = network(**settings_for(positions), norm_position=norm_position)
+    head = NextToken(dim=16, vocab_size=20, weight=net.output_weight)
+    documents = [torch.randint(0, 20, (length,)) for length in (4, 3, 2)]
+    packed = Batch(
+        input_ids=torch.cat([*documents, torch.zeros(1, dtype=torch.long)])[None],
+        labels=torch.cat([*[d.flip(0) for d in documents], torch.tensor([IGNORE])])[None],
+        positions=torch.tensor([[0, 1, 2, 3, 0, 1, 2, 0, 1, 0]]),
+        segments=torch.tensor([[1, 1, 1, 1, 2, 2, 2, 3, 3, 0]]),
+    )
+    together = head.losses(net(packed), packed)[0]
+    together.sum().backward()
+    gradients = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    net.zero_grad()
+    alone = []
+    for document in documents:
+        single = Batch(input_ids=document[None], labels=document.flip(0)[None])
+        alone.append(head.losses(net(single), single)[0])
+    torch.cat(alone).sum().backward()
+    torch.testing.assert_close(together, torch.cat([*alone, torch.zeros(1).double()]), rtol=1e-10, atol=1e-10)
+    for one, other in zip(gradients, [p.grad for p in net.parameters()], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("positions", KINDS)
+def test_cached_steps_of_left_padded_prompts_equal_whole_rows(positions: str) -> None:
+    """Guards the cache, its mask over padding, and positions: each row alone, uncached and unpadded, is the oracle."""
+    net = network(**settings_for(positions)).eval()
+    rows = [torch.randint(0, 20, (length,)) for length in (9, 6, 7)]
+    prompt, pads = 6, [0, 3, 2]  # 3 steps follow; prompts are 6, 3 and 4 tokens long
+    ids = torch.zeros(3, prompt, dtype=torch.long)
+    for row, (text, pad) in enumerate(zip(rows, pads, strict=True)):
+        ids[row, pad:] = text[: prompt - pad]
+    place = torch.arange(prompt) - torch.tensor(pads)[:, None]
+    batch = Batch(input_ids=ids, positions=place.clamp(min=0), segments=(place >= 0).long())
+    with torch.inference_mode():
+        cache = net.new_cache(3, 9)
+        hidden = [net(batch, cache)]
+        for step in range(3):
+            last = torch.stack([text[prompt - pad + step] for text, pad in zip(rows, pads, strict=True)])[:, None]
+            where = torch.tensor([[prompt - pad + step] for pad in pads])
+            hidden.append(net(Batch(input_ids=last, positions=where), cache))
+        whole = torch.cat(hidden, 1)
+        for row, (text, pad) in enumerate(zip(rows, pads, strict=True)):
+            torch.testing.assert_close(whole[row, pad:], net(Batch(input_ids=text[None]))[0], rtol=1e-10, atol=1e-10)
+    assert cache.valid is not None
+    assert cache.valid.sum(1).tolist() == [9, 6, 7]
+
+
+@pytest.mark.parametrize("positions", KINDS)
+@pytest.mark.parametrize("pieces", [[1] * 7, [3, 1, 1, 2], [2, 5]])
+def test_cached_pieces_of_whole_rows(positions: str, pieces: list[int]) -> None:
+    """Guards the offset of masks and positions when more than one token follows what is cached."""
+    net = network(**settings_for(positions)).eval()
+    ids = torch.randint(0, 20, (2, 7))
+    cache = net.new_cache(2, 7)
+    hidden = torch.cat([net(Batch(input_ids=piece), cache) for piece in ids.split(pieces, 1)], 1)
+    torch.testing.assert_close(hidden, net(Batch(input_ids=ids)), rtol=1e-10, atol=1e-10)
+
+
+def test_no_position_sees_what_comes_after_it() -> None:
+    net = network()
+    ids = torch.randint(0, 20, (1, 8))
+    changed = ids.clone()
+    changed[0, 5] = (ids[0, 5] + 1) % 20
+    before, after = net(Batch(input_ids=ids))[0], net(Batch(input_ids=changed))[0]
+    assert torch.equal(before[:5], after[:5])
+    assert not torch.allclose(before[5:], after[5:])
+
+
+def test_order_matters_without_any_positions_only_through_the_mask() -> None:
+    """With positions=none the last position of a one-layer network is blind to the order before it."""
+    swapped = [torch.tensor([[3, 5, 7]]), torch.tensor([[5, 3, 7]])]
+    one, other = (network(positions="none", num_layers=1)(Batch(input_ids=ids))[0, -1] for ids in swapped)
+    torch.testing.assert_close(one, other)
+    one, other = (network(num_layers=1)(Batch(input_ids=ids))[0, -1] for ids in swapped)
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
+def test_training_goes_on_after_inference_mode() -> None:
+    """Guards the rotary table: made in inference mode it could not be saved for backward."""
+    for positions in ("rotary", "sinusoidal"):
+        net = network(positions=positions)
+        with torch.inference_mode():
+            net(Batch(input_ids=torch.zeros(1, 4, dtype=torch.long)))
+        net(Batch(input_ids=torch.zeros(1, 4, dtype=torch.long))).sum().backward()
+
+
+def test_bfloat16_by_autocast_and_in_full_stays_near() -> None:
+    """Guards the mask's and the rotation's precision: SDPA refuses queries and masks of two precisions."""
+    net = network(num_kv_heads=2).float()
+    ids, segments = torch.randint(0, 20, (1, 6)), torch.tensor([[1, 1, 1, 2, 2, 0]])
+    batch = Batch(input_ids=ids, segments=segments, labels=ids)
+    exact = net(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = net(batch)
+        loss = NextToken(dim=16, vocab_size=20, weight=net.output_weight)(near, batch).loss_sum
+    assert loss.dtype == torch.float32
+    loss.backward()
+    torch.testing.assert_close(near.float(), exact, rtol=0.1, atol=0.1)
+    half = net.bfloat16()(batch)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, rtol=0.15, atol=0.15)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    net, ids = network(dropout=0.5), torch.randint(0, 20, (1, 6))
+    assert not torch.equal(net(Batch(input_ids=ids)), net(Batch(input_ids=ids)))
+    net.eval()
+    assert torch.equal(net(Batch(input_ids=ids)), net(Batch(input_ids=ids)))
+
+
+def test_embeddings_are_scaled_by_the_root_of_the_width() -> None:
+    plain, scaled = network(positions="none"), network(positions="none", scale_embeddings=True)
+    with torch.no_grad():
+        plain.embedding.weight *= 4  # sqrt(16)
+    ids = Batch(input_ids=torch.tensor([[1, 2]]))
+    torch.testing.assert_close(plain(ids), scaled(ids))
+
+
+def test_tied_weights_stay_one_through_copies_and_state_dicts() -> None:
+    net = network()
+    both = nn.ModuleDict({"network": net, "head": NextToken(dim=16, vocab_size=20, weight=net.output_weight)})
+    assert sum(p.numel() for p in both.parameters()) == sum(p.numel() for p in net.parameters())
+    twin = copy.deepcopy(both)
+    assert twin["head"].weight is twin["network"].embedding.weight
+    other = network(init_std=0.1)
+    same = nn.ModuleDict({"network": other, "head": NextToken(dim=16, vocab_size=20, weight=other.output_weight)})
+    same.load_state_dict(both.state_dict())
+    assert torch.equal(other.embedding.weight, net.embedding.weight)
+    assert same["head"].weight is other.embedding.weight
+    assert network(tie_embeddings=False).output_weight is None
+
+
+def test_the_meta_device_costs_no_memory_and_no_randomness() -> None:
+    before = torch.get_rng_state()
+    with torch.device("meta"):
+        net = Decoder(vocab_size=50_000, dim=4096, num_layers=2, num_heads=32)
+    assert {p.device.type for p in net.parameters()} == {"meta"}
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (
+            {"dim": 130, "num_heads": 4},
+            "model.dim=130 does not divide by model.num_heads=4: set model.dim to 128 or 132",
+        ),
+        ({"dim": 130, "num_heads": 4}, "or model.num_heads to 2 or 5 or 10."),
+        ({"num_heads": 4, "num_kv_heads": 3}, "model.num_heads=4 does not divide by model.num_kv_heads=3"),
+        ({"dim": 0}, "model.dim=0: set a whole number of at least 1."),
+        ({"num_layers": 2.5}, "model.num_layers=2.5: set a whole number of at least 1."),
+        ({"num_heads": None}, "model.num_heads=None: set a whole number"),
+        ({"ff_dim": -3}, "model.ff_dim=-3"),
+        ({"norm": "rmsnrm"}, "model.norm=rmsnrm is not one of rmsnorm, layernorm. Did you mean 'rmsnorm'?"),
+        ({"activation": "silu"}, "model.activation=silu is not one of swiglu, gelu, gelu_tanh, relu."),
+        ({"dropout": 1.0}, "model.dropout=1.0: set a number from 0 to less than 1."),
+        ({"dropout": -0.1}, "model.dropout=-0.1"),
+        ({"norm_eps": 0}, "model.norm_eps=0: set a number above 0."),
+        ({"positions": "learned"}, "set model.max_positions"),
+        ({"dim": 12, "num_heads": 4}, "an odd number"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused_by_name(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(UserError) as caught, torch.device("meta"):
+        Decoder(**{"vocab_size": 20} | settings)
+    assert text in str(caught.value)
+    assert str(caught.value).count("\n") <= 1
+
+
+def test_a_row_longer_than_the_positions_is_refused() -> None:
+    net = network(positions="learned", max_positions=4)
+    net(Batch(input_ids=torch.zeros(1, 4, dtype=torch.long)))
+    with pytest.raises(UserError, match=r"model.max_positions=4 is less than a row of 5 tokens"):
+        net(Batch(input_ids=torch.zeros(1, 5, dtype=torch.long)))
+    cache = net.new_cache(1, 6)
+    net(Batch(input_ids=torch.zeros(1, 4, dtype=torch.long)), cache)
+    with pytest.raises(UserError, match=r"task.seq_len"):
+        net(Batch(input_ids=torch.zeros(1, 1, dtype=torch.long)), cache)

@@ -1,0 +1,154 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from manyheads.batch import Batch
+from manyheads.errors import UserError
+from manyheads.head.next_token import NextToken
+from manyheads.model.decoder import Decoder
+from manyheads.model.hugging_face import from_hugging_face, to_hugging_face
+
+LLAMA = {"vocab_size": 23, "dim": 24, "num_layers": 2, "num_heads": 4}
+GPT2 = LLAMA | {
+    "norm": "layernorm",
+    "positions": "learned",
+    "max_positions": 16,
+    "bias": True,
+    "activation": "gelu_tanh",
+}
+GRID = [
+    *[LLAMA | {"num_kv_heads": kv, "tie_embeddings": tied} for kv in (4, 2, 1) for tied in (True, False)],
+    LLAMA | {"rotary_base": 50.0, "norm_eps": 0.3, "ff_dim": 20, "max_positions": 32},
+    *[GPT2 | {"activation": name, "tie_embeddings": tied} for name in ("gelu_tanh", "gelu") for tied in (True, False)],
+    GPT2 | {"activation": "relu", "norm_eps": 0.3, "ff_dim": 20},
+]
+OWN = [
+    GPT2 | {"num_kv_heads": 2},
+    LLAMA | {"norm_position": "post", "tie_embeddings": False},
+    LLAMA | {"positions": "sinusoidal", "scale_embeddings": True, "activation": "relu"},
+]
+
+
+def model(settings: dict[str, Any], *, bias: bool = False) -> tuple[Decoder, NextToken]:
+    """Every parameter, norms and biases included, is far from where it starts, so that none can be left out unseen."""
+    torch.manual_seed(0)
+    network = Decoder(**settings)
+    head = NextToken(dim=network.dim, vocab_size=network.vocab_size, weight=network.output_weight, bias=bias)
+    scramble(network)
+    scramble(head)
+    return network.eval(), head
+
+
+def scramble(module: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(0.2, 0.5)
+
+
+def rebuilt(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Decoder, NextToken]:
+    settings, state = from_hugging_face(config, tensors)
+    network = Decoder(**settings).eval()
+    bias = "head.bias" in state
+    head = NextToken(dim=network.dim, vocab_size=network.vocab_size, weight=network.output_weight, bias=bias)
+    nn.ModuleDict({"network": network, "head": head}).load_state_dict(state)
+    return network, head
+
+
+def logits(network: Decoder, head: NextToken) -> Tensor:
+    with torch.no_grad():
+        return head.logits(network(Batch(input_ids=IDS)))
+
+
+IDS = torch.arange(22).view(2, 11) % 23
+
+
+def theirs(config: dict[str, Any]) -> Any:
+    import transformers
+
+    kinds = {"llama": transformers.LlamaConfig, "gpt2": transformers.GPT2Config}
+    rest = {key: value for key, value in config.items() if key not in ("architectures", "model_type")}
+    made = kinds[config["model_type"]](**rest, attn_implementation="eager")
+    return getattr(transformers, config["architectures"][0])(made).eval()
+
+
+@pytest.mark.parametrize("settings", GRID)
+def test_transformers_computes_the_same_logits_from_what_is_written(settings: dict[str, Any]) -> None:
+    network, head = model(settings)
+    config, tensors = to_hugging_face(network, head, end_id=0)
+    assert config["model_type"] == ("gpt2" if settings.get("bias") else "llama")
+    oracle = theirs(config)
+    missing, unexpected = oracle.load_state_dict(tensors, strict=False)
+    assert unexpected == []
+    assert missing == (["lm_head.weight"] if settings.get("tie_embeddings", True) else [])
+    oracle.tie_weights()
+    ours = logits(network, head)
+    assert ours.std() > 0.5  # far above the tolerance
+    torch.testing.assert_close(ours, oracle(IDS).logits.detach(), rtol=1e-5, atol=5e-5)
+
+
+@pytest.mark.parametrize("settings", GRID)
+def test_a_network_of_transformers_is_read_and_computes_the_same(settings: dict[str, Any]) -> None:
+    """The oracle's own weights and the oracle's own config, defaults of transformers included."""
+    network, head = model(settings)
+    oracle = theirs(to_hugging_face(network, head)[0])
+    scramble(oracle)
+    network, head = rebuilt(oracle.config.to_dict(), oracle.state_dict())
+    torch.testing.assert_close(logits(network, head), oracle(IDS).logits.detach(), rtol=1e-5, atol=5e-5)
+
+
+@pytest.mark.parametrize("settings", GRID + OWN)
+def test_there_and_back_is_exact(settings: dict[str, Any]) -> None:
+    network, head = model(settings)
+    config, tensors = to_hugging_face(network, head)
+    again, its_head = rebuilt(config, tensors)
+    assert torch.equal(logits(network, head), logits(again, its_head))
+    assert again.settings | {"init": "gpt2"} == network.settings | {"init": "gpt2"}
+    pointers = [tensor.untyped_storage().data_ptr() for tensor in tensors.values()]
+    assert len(set(pointers)) == len(pointers)
+    assert all(tensor.is_contiguous() for tensor in tensors.values())
+
+
+def test_what_no_other_tool_knows_keeps_our_names() -> None:
+    for settings in OWN:
+        config, tensors = to_hugging_face(*model(settings))
+        assert config["model_type"] == "manyheads"
+        assert "network.embedding.weight" in tensors
+    config, tensors = to_hugging_face(*model(LLAMA, bias=True))
+    assert (config["model_type"], "head.bias" in tensors) == ("manyheads", True)
+    network, head = rebuilt(config, tensors)
+    assert head.bias is not None
+    assert torch.equal(logits(network, head), logits(*model(LLAMA, bias=True)))
+
+
+def test_the_first_published_gpt2_names_are_read() -> None:
+    """Files from before the prefix, with the causal masks inside."""
+    network, head = model(GPT2)
+    config, tensors = to_hugging_face(network, head)
+    old = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    old["h.0.attn.bias"] = torch.ones(1, 1, 16, 16)
+    assert torch.equal(logits(*rebuilt(config, old)), logits(network, head))
+
+
+def test_what_cannot_be_read_is_refused_by_name() -> None:
+    config, tensors = to_hugging_face(*model(LLAMA))
+    shrunk = {name: tensor for name, tensor in tensors.items() if name != "model.norm.weight"}
+    faults: list[tuple[dict[str, Any], dict[str, Tensor], str]] = [
+        (config | {"model_type": "mamba"}, tensors, "model_type=mamba cannot be read, only llama, gpt2, manyheads"),
+        (config | {"attention_bias": True}, tensors, "attention_bias=True has no counterpart"),
+        (config | {"rope_parameters": {"rope_type": "llama3"}}, tensors, "scaled rotary positions"),
+        (config | {"head_dim": 5}, tensors, "heads of another width"),
+        ({k: v for k, v in config.items() if k != "hidden_size"}, tensors, "hidden_size is missing"),
+        (config, shrunk, "lack network.final_norm.weight (1 in all)"),
+        (config, tensors | {"model.extra": torch.ones(1)}, "hold an unknown model.extra"),
+        (
+            config,
+            tensors | {"model.norm.weight": torch.ones(2)},
+            "network.final_norm.weight is [2], and config.json says [24]",
+        ),
+    ]
+    for broken, given, text in faults:
+        with pytest.raises(UserError) as caught:
+            from_hugging_face(broken, given)
+        assert text in str(caught.value)

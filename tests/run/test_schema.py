@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from manyheads.run.schema import arguments
+
+
+def test_reads_a_function_without_importing_it(conf: Path) -> None:
+    # the module raises when it is imported
+    assert arguments("toys.parts.adam") == {"module": False, "lr": True, "beta": True}
+
+
+def test_follows_a_reexport_and_a_base_class(conf: Path) -> None:
+    assert arguments("toys.Net") == {"vocab_size": False, "dim": True, "norm": True, "heads": True}
+
+
+def test_what_has_no_source_has_no_arguments(conf: Path) -> None:
+    for target in ("", "nowhere.at.all", "toys.parts.absent", "toys.nowhere.f", "sys.exit", "math.sqrt"):
+        assert arguments(target) == {}

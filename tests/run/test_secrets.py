@@ -1,0 +1,65 @@
+"""Guards: a token, a password or a key in a URL that ends up in a file or on a screen."""
+
+import os
+
+import pytest
+from omegaconf import OmegaConf
+
+from manyheads.run import secrets
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("MANYHEADS_SECRET_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "secret"),
+    [
+        ("data.token", "hf_abc", True),
+        ("logger.wandb.api_key", "abc", True),
+        ("logger.db_password", "x", True),
+        ("data.path", "https://me:pw@host/x.csv", True),
+        ("data.path", "https://host/x.csv?token=abc", True),
+        ("trainer.max_tokens", "1000", False),
+        ("tokenizer.path", "tokenizer.json", False),
+        ("data.path", "https://host/x.csv", False),
+        ("data.token", "${oc.env:HF_TOKEN}", False),
+        ("data.token", None, False),
+    ],
+)
+def test_what_counts_as_a_secret(key: str, value: object, secret: bool) -> None:
+    assert secrets.is_secret(key, value) is secret
+
+
+def test_a_literal_secret_on_the_command_line_becomes_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything downstream sees the reference: Hydra, child processes' command lines, W&B."""
+    monkeypatch.setenv("MANYHEADS_SECRET_DATA_TOKEN", "")
+    argv = secrets.hide_in_argv(["data=hub", "+data.token=hf_planted", "optim.lr=1e-3"])
+    assert argv == ["data=hub", "+data.token=${oc.env:MANYHEADS_SECRET_DATA_TOKEN}", "optim.lr=1e-3"]
+    assert os.environ["MANYHEADS_SECRET_DATA_TOKEN"] == "hf_planted"
+    assert OmegaConf.create({"t": "${oc.env:MANYHEADS_SECRET_DATA_TOKEN}"}).t == "hf_planted"
+
+
+def test_config_is_resolved_but_for_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "from-the-environment")
+    monkeypatch.setenv("MANYHEADS_SECRET_DATA_PASSWORD", "")
+    cfg = OmegaConf.create(
+        {"a": 3, "b": "${a}", "data": {"token": "${oc.env:MY_TOKEN}", "password": "literal", "list": [1, "${a}"]}}
+    )
+    assert secrets.masked_config(cfg) == {
+        "a": 3,
+        "b": 3,
+        "data": {
+            "token": "${oc.env:MY_TOKEN}",
+            "password": "${oc.env:MANYHEADS_SECRET_DATA_PASSWORD}",
+            "list": [1, 3],
+        },
+    }
+
+
+def test_masked_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANYHEADS_SECRET_X", "planted")
+    text = secrets.mask("a planted thing at https://me:pw@host/x?token=abc&y=1")
+    assert text == "a *** thing at https://***@host/x?token=***&y=1"

@@ -1,0 +1,170 @@
+"""Guards: gradients that depend on how a batch was cut into micro-batches, and a mean of means in a printed number."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from manyheads.batch import IGNORE, Batch
+from manyheads.head.next_token import NextToken
+from manyheads.lm import LM, ExampleSums, Totals
+from manyheads.metric.bits_per_byte import BitsPerByte
+from manyheads.metric.loss import Loss
+from manyheads.metric.perplexity import Perplexity
+from manyheads.model.decoder import Decoder
+from manyheads.optim.base import Optimization
+from manyheads.optim.budget import Budget
+from manyheads.optim.schedule import Schedule
+
+VOCAB = 13
+LENGTHS = (
+    9,
+    1,
+    4,
+    7,
+    2,
+    9,
+    3,
+    5,
+)  # label tokens of eight rows: a mean of means would weigh the row of 1 like a row of 9
+
+
+class _KeepGradients(torch.optim.SGD):
+    """Plain gradient descent that remembers what it was given."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, lr=0.1)
+        self.seen: list[list[Tensor]] = []
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure() if closure is not None else None
+        self.seen.append([p.grad.clone() for group in self.param_groups for p in group["params"]])
+        super().step()
+        return loss
+
+
+def _rows() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, VOCAB, (len(LENGTHS), 10), generator=generator)
+    labels = ids[:, 1:].clone()
+    for row, length in enumerate(LENGTHS):
+        labels[row, length:] = IGNORE
+    return {"input_ids": ids[:, :-1], "labels": labels, "num_bytes": torch.tensor([2 * n for n in LENGTHS])}
+
+
+def _lm(dtype: torch.dtype, made: list[_KeepGradients]) -> LM:
+    torch.manual_seed(1)
+    network = Decoder(vocab_size=VOCAB, dim=8, num_layers=1, num_heads=2).to(dtype)
+    head = NextToken(dim=8, vocab_size=VOCAB, weight=network.output_weight)
+
+    def optimization(module: torch.nn.Module) -> Optimization:
+        made.append(_KeepGradients(module.parameters()))
+        return Optimization(made[-1], Schedule(shape="constant", warmup_steps=0))
+
+    metrics = (Loss, Perplexity, BitsPerByte)
+    return LM(network=network, head=head, metrics=metrics, optimization=optimization, budget=Budget(max_steps=2))
+
+
+def _fit(lm: LM, micro: int, folder: Path, precision: str) -> pl.Trainer:
+    rows = _rows()
+    batches = [{k: v[i : i + micro] for k, v in rows.items()} for i in range(0, len(LENGTHS), micro)]
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, precision=precision, max_steps=2, accumulate_grad_batches=len(batches),
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        limit_val_batches=0, default_root_dir=folder, gradient_clip_val=1e9,
+    )  # fmt: skip
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    trainer.fit(lm, loader)
+    return trainer
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+@pytest.mark.parametrize(
+    ("dtype", "precision", "tolerance"), [(torch.float32, "32-true", 1e-6), (torch.float64, "64-true", 1e-12)]
+)
+@pytest.mark.parametrize("micro", [1, 2, 4, 8])
+def test_accumulated_gradients_equal_the_one_batch_gradient(
+    micro: int, dtype: torch.dtype, precision: str, tolerance: float, tmp_path: Path
+) -> None:
+    """The oracle is the gradient of torch's own mean cross-entropy over all labels of the eight ragged rows at once."""
+    made: list[_KeepGradients] = []
+    lm = _lm(dtype, made)
+    oracle = _lm(dtype, [])
+    rows = _rows()
+    logits = oracle.head.logits(oracle.network(rows))
+    F.cross_entropy(logits.flatten(0, 1), rows["labels"].flatten(), ignore_index=IGNORE).backward()
+    _fit(lm, micro, tmp_path, precision)
+    parameters = list(oracle.parameters())
+    scale = max(p.grad.abs().max().item() for p in parameters if p.grad is not None)
+    assert len(made[0].seen) == 2
+    for got, parameter in zip(made[0].seen[0], parameters, strict=True):
+        assert parameter.grad is not None
+        assert (got - parameter.grad).abs().max().item() <= tolerance * scale
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_training_counts_tokens_and_totals(tmp_path: Path) -> None:
+    """Two optimizer steps over all rows: 2 x 40 labels, however they were cut."""
+    made: list[_KeepGradients] = []
+    lm = _lm(torch.float32, made)
+    _fit(lm, 2, tmp_path, "32-true")
+    loss, count = lm.train_totals.take()
+    assert lm.tokens_seen == count == 2 * sum(LENGTHS)
+    assert loss / count == pytest.approx(math.log(VOCAB), rel=0.05)
+    assert lm.train_totals.take() == (0.0, 0.0)
+    assert lm.steps_done == 2
+    assert lm.last_grad_norm is not None
+    squares = sum(g.double().pow(2).sum().item() for g in made[0].seen[-1])
+    assert lm.last_grad_norm.item() == pytest.approx(math.sqrt(squares), rel=1e-5)
+
+
+def test_hand_counted_sums_through_head_and_metrics() -> None:
+    """Two batches of unequal size with known probabilities; a mean of batch means would give another number.
+
+    A network that returns logits directly: position by position the right token has probability 1/2, 1/4 and 1/8.
+    """
+
+    class Known(torch.nn.Module):
+        def forward(self, batch: Batch) -> Tensor:
+            return batch["logits"]  # type: ignore[typeddict-item]
+
+    head = NextToken(dim=2, vocab_size=2, weight=torch.nn.Parameter(torch.eye(2)))
+    lm = LM(network=Known(), head=head, metrics=(Loss, Perplexity, BitsPerByte))
+
+    def batch(probabilities: list[float], num_bytes: int) -> Any:
+        logits = torch.tensor([[math.log(p), math.log(1 - p)] for p in probabilities])[None]
+        labels = torch.zeros(1, len(probabilities), dtype=torch.int64)
+        return {"logits": logits, "labels": labels, "num_bytes": torch.tensor([num_bytes])}
+
+    for item in (batch([0.5, 0.25], 1), batch([0.125], 5)):
+        lm.validation_step(item, 0)
+    bits = 1 + 2 + 3
+    values = {name: metric.compute().item() for name, metric in lm.val_metrics.items()}
+    assert values["loss"] == pytest.approx(bits * math.log(2) / 3, rel=1e-6)
+    assert values["perplexity"] == pytest.approx(2 ** (bits / 3), rel=1e-6)
+    assert values["bits_per_byte"] == pytest.approx(bits / 6, rel=1e-6)
+
+
+def test_example_sums_collect_an_example_that_is_spread_over_batches() -> None:
+    sums = ExampleSums()
+    sums.add(torch.tensor([3, 3, 5]), torch.tensor([1.0, 0.5, 2.0]))
+    sums.add(torch.tensor([5, 7]), torch.tensor([0.25, 4.0]))
+    assert sums.loss == {3: 1.5, 5: 2.25, 7: 4.0}
+    assert sums.count == {3: 2, 5: 2, 7: 1}
+
+
+def test_totals_stay_exact_where_float32_would_not() -> None:
+    """2^24 + 1 is no float32: a count kept in float32 stops growing there."""
+    totals = Totals()
+    from manyheads.head.base import HeadOutput
+
+    totals.add(HeadOutput(torch.tensor(1.0), torch.tensor(2**24)))
+    totals.add(HeadOutput(torch.tensor(1.0), torch.tensor(1)))
+    assert totals.take() == (2.0, float(2**24 + 1))

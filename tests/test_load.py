@@ -1,0 +1,171 @@
+"""Guards what a checkpoint gives back: the same network and tokenizer, no code run, and a plain word where it cannot."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from manyheads.decoding.generate import generate
+from manyheads.errors import UserError
+from manyheads.load import load, load_weights
+from manyheads.testing import TINY_CONFIG, byte_tokenizer, tiny_checkpoint, tiny_network, tiny_run
+
+TOKENIZER = byte_tokenizer()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tiny_run(tmp_path / "run", checkpoints={"best": 1, "last": 2})
+
+
+def weights(seed: int) -> torch.Tensor:
+    return tiny_network(TOKENIZER.vocab_size, seed=seed)[0].embedding.weight
+
+
+@pytest.mark.parametrize(("checkpoint", "seed"), [(None, 1), ("best", 1), ("last", 2), ("last.ckpt", 2)])
+def test_a_run_gives_back_the_checkpoint_that_was_asked_for(run: Path, checkpoint: str | None, seed: int) -> None:
+    lm = load(run, checkpoint=checkpoint, device="cpu")
+    assert torch.equal(lm.network.embedding.weight, weights(seed))  # type: ignore[union-attr]
+    assert lm.tokenizer.fingerprint == TOKENIZER.fingerprint
+    assert (lm.folder, lm.context, lm.config.model.dim, lm.record["step"]) == (run, 16, 16, 7)
+    assert not lm.network.training
+    assert not lm.head.training
+
+
+def test_a_checkpoint_file_alone_is_enough(run: Path, tmp_path: Path) -> None:
+    """Copied elsewhere, without its folder."""
+    moved = (run / "checkpoints" / "last.ckpt").rename(tmp_path / "moved.ckpt")
+    lm = load(moved, device="cpu")
+    assert torch.equal(lm.network.embedding.weight, weights(2))  # type: ignore[union-attr]
+    assert lm.folder is None
+
+
+def test_loading_leaves_the_random_state(run: Path) -> None:
+    before = torch.get_rng_state()
+    load(run, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_generate_is_decoding_with_the_runs_own_context(run: Path) -> None:
+    """The window is the training's sixteen tokens."""
+    lm = load(run, device="cpu")
+    [ids] = generate(*tiny_network(257, seed=1), [[97, 98]], end_id=256, max_new_tokens=20, context=16)
+    assert lm.generate("ab", temperature=0, max_new_tokens=20) == TOKENIZER.decode(ids)
+    assert lm.generate("ab", temperature=0, max_new_tokens=20, context=99) != TOKENIZER.decode(ids)
+    assert "".join(lm.stream("ab", temperature=0, max_new_tokens=20)) == TOKENIZER.decode(ids)
+
+
+def test_the_answer_has_the_shape_of_the_question(run: Path) -> None:
+    lm = load(run, device="cpu")
+    a, b = lm.generate(["a", "b"], max_new_tokens=5)
+    assert lm.generate("a", max_new_tokens=5) == a
+    assert lm.generate("a", num_samples=1, max_new_tokens=5) == [a]
+    groups = lm.generate(["a", "b"], num_samples=2, max_new_tokens=5)
+    assert [group[0] for group in groups] == [a, b]
+    assert [len(group) for group in groups] == [2, 2]
+    assert lm.generate([], max_new_tokens=5) == []
+
+
+def test_an_option_that_is_none_is_refused(run: Path) -> None:
+    with pytest.raises(UserError, match=r"temprature is no option of generate\. Did you mean 'temperature'"):
+        load(run, device="cpu").generate("a", temprature=1)  # type: ignore[call-overload]
+
+
+def test_the_score_adds_up_and_counts_bytes_and_ends(run: Path) -> None:
+    """Bytes are tokens here: "é" has two, and each text has an end."""
+    lm = load(run, device="cpu")
+    score = lm.score(["aé", "", "a text longer than a window"])
+    one, two = lm.score("aé"), lm.score(["a text longer than a window"])
+    assert (score.tokens, score.bytes) == (4 + 28, 3 + 27)
+    assert (one.tokens + two.tokens, one.bytes + two.bytes) == (score.tokens, score.bytes)
+    assert one.loss_sum + two.loss_sum == pytest.approx(score.loss_sum, rel=1e-6)
+    assert score.perplexity == pytest.approx(math.exp(score.loss_sum / 32))
+    assert score.bits_per_byte == pytest.approx(score.loss_sum / math.log(2) / 30)
+    assert lm.score("a text longer than a window", stride=1).loss_sum != two.loss_sum
+    with pytest.raises(UserError, match="no text to score"):
+        lm.score(["", ""])
+
+
+def test_weights_go_into_modules_of_the_same_shape_alone(run: Path) -> None:
+    network, head = tiny_network(257, seed=9)
+    load_weights(run, None, network, head)
+    assert torch.equal(network.embedding.weight, weights(1))
+    with pytest.raises(UserError, match=r"network\.embedding\.weight is \[257, 16\] there and \[300, 16\] here"):
+        load_weights(run, None, *tiny_network(300))
+    with pytest.raises(UserError, match=r"lacks network\.blocks\.2\."):
+        load_weights(run, None, *tiny_network(257, num_layers=3))
+    with pytest.raises(UserError, match=r"holds network\.blocks\.1\..*of another network"):
+        load_weights(run, None, *tiny_network(257, num_layers=1))
+    with pytest.raises(UserError, match="init=nowhere: there is no such folder"):
+        load_weights("nowhere", None, network, head)
+
+
+# what cannot be loaded
+
+
+def without(*keys: str) -> Callable[[dict[str, Any]], None]:
+    """Takes a key out of a nested dictionary."""
+
+    def take(held: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            held = held[key]
+        del held[keys[-1]]
+
+    return take
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without("manyheads"), "it has no entry 'manyheads'"),
+        (without("state_dict"), "lacks state_dict"),
+        (without("manyheads", "schema"), "lacks manyheads.schema"),
+        (without("manyheads", "config"), "lacks manyheads.config"),
+        (without("manyheads", "tokenizer"), "lacks manyheads.tokenizer"),
+        (without("state_dict", "network.final_norm.weight"), "lacks network.final_norm.weight"),
+        (without("state_dict", "head.weight"), "lacks head.weight"),
+        (lambda held: held["manyheads"].update(schema=99, version="9.9"), "written by manyheads 9.9 (schema 99)"),
+        (lambda held: held["manyheads"].update(config="a: ["), "cannot be read as a config"),
+        (lambda held: held["manyheads"].update(config="a: 1"), "not the config of a manyheads run"),
+        (lambda held: held["manyheads"].update(config="manyheads: {schema: 1}"), "names no model"),
+        (lambda held: held["manyheads"].update(tokenizer="{}"), "its tokenizer cannot be read"),
+        (lambda held: held["manyheads"].update(tokenizer=5), "lacks manyheads.tokenizer"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_named(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    held = tiny_checkpoint()
+    spoil(held)
+    path = tmp_path / "some.ckpt"
+    torch.save(held, path)
+    with pytest.raises(UserError) as caught:
+        load(path, device="cpu")
+    assert message in str(caught.value)
+    assert "some.ckpt" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("os.system", "os.system is not a class of manyheads"),
+        ("torch.load", "torch.load may not be built"),
+        ("torch.hub.load", "torch.hub.load may not be built"),
+        ("torch.utils.collect_env.run", "torch.utils.collect_env.run may not be built"),
+    ],
+)
+def test_a_config_names_only_what_may_be_built(tmp_path: Path, target: str, message: str) -> None:
+    """Nor can it allow itself more."""
+    config = TINY_CONFIG.replace("manyheads.model.decoder.Decoder", target) + "allow: [os, torch]\n"
+    run = tiny_run(tmp_path / "run", config)
+    with pytest.raises(UserError) as caught:
+        load(run, device="cpu")
+    assert message in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_named(run: Path) -> None:
+    with pytest.raises(UserError, match="device=abacus: there is no such device here"):
+        load(run, device="abacus")
