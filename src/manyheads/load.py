@@ -16,6 +16,7 @@ from manyheads.decoding import scoring, text
 from manyheads.decoding.text import OptionValues
 from manyheads.errors import UserError, did_you_mean
 from manyheads.head.base import Head
+from manyheads.marks import callable_module
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.folder import parse_config
 from manyheads.tokenizer.base import Tokenizer
@@ -240,3 +241,6 @@ def _device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"device={name}: there is no such device here. Set cpu, or leave it out.") from error
     return device
+
+
+callable_module(__name__, load)

@@ -29,7 +29,8 @@ from manyheads.run.record import Record
 from manyheads.run.results import Results
 from manyheads.run.resume import Resumed, check_resume
 from manyheads.run.scoring import score, write_predictions
-from manyheads.trainer import budget as make_budget
+from manyheads.task.base import Task
+from manyheads.trainer import budget
 
 RUNS = Path("outputs/runs")
 
@@ -41,30 +42,25 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str]) -> Resu
     group. Raises UserError for what the user can mend, before any long work where that is possible, and Interrupted
     after a signal.
     """
-    console, allow = RunConsole(), list(cfg.allow)
-    check_range("seed", cfg.seed, 0, 2**32 - 1)
-    check_tree(cfg, allow)
-    cfg = complete(cfg, allow)
-    compatibility.check(cfg, choices, allow)
+    console, make = RunConsole(), functools.partial(build, allow=list(cfg.allow))
+    cfg = _checked(cfg, choices)
     resumed = check_resume(cfg, open_run_folder(cfg.resume, "resume")) if cfg.resume else None
-    make = functools.partial(build, allow=allow)
-    budget = make_budget(cfg.trainer)
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     source = make(cfg.data, "data")
     tokenizer = resumed.tokenizer if resumed else make(cfg.tokenizer, "tokenizer", source=source)
     task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
-    network, head = rebuild(cfg, tokenizer, allow)
+    task.prepare()
+    network, head = rebuild(cfg, tokenizer, cfg.allow)
     if cfg.init:
         load_weights(cfg.init, cfg.checkpoint, network, head)
     optimization = functools.partial(make, cfg.optim, "optim")
-    task.prepare()
 
     run = resumed.folder if resumed else _new_folder(folder, choices)
-    console.log_to(run.log)
     with unmade_on_error(run, keep=resumed is not None):
+        console.log_to(run.log)
         record = Record(run, cfg, choices, sys.argv, source=source, tokenizer=tokenizer, resumed=resumed)
-        lm = LM(network=network, head=head, metrics=task.metrics, optimization=optimization, budget=budget,
+        lm = LM(network=network, head=head, metrics=task.metrics, optimization=optimization, budget=budget(cfg.trainer),
                 record=record.for_checkpoint(write_config(run, cfg, choices)))  # fmt: skip
         callbacks = make(cfg.callbacks, "callbacks", folder=run.path, metrics=task.metrics, task=task,
                          console=console, seed=cfg.seed)  # fmt: skip
@@ -74,25 +70,21 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str]) -> Resu
     screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed.step if resumed else None)
     if cfg.compile:
         network.compile()
-    clock = next(callback for callback in callbacks if isinstance(callback, Throughput))
-    record.wandb_logger = next((logger for logger in loggers if isinstance(logger, WandbLog)), None)
-    record.write("running", lm)
-    try:
-        trainer.fit(lm, datamodule=task, ckpt_path=resumed.checkpoint if resumed else None, weights_only=True)
-        scores = score(trainer, lm, task, run.checkpoint("best"))
-    except BaseException as error:
-        record.write("interrupted" if isinstance(error, Interrupted) else "failed", lm, lm.scores, clock.seconds())
-        _close(loggers, failed=not isinstance(error, Interrupted))
-        raise
-    write_predictions(run.predictions, task, lm)
-    results = record.write("done", lm, scores, clock.seconds())
+    results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
     export(run, network, head, tokenizer, results)
-    for logger in loggers:
-        logger.log_metrics({name: value for name, value in scores.items() if name.startswith("test/")}, lm.steps_done)
-    _close(loggers)
     screen.summary(console, run, results)
     console.close()
     return results
+
+
+def _checked(cfg: DictConfig, choices: dict[str, str]) -> DictConfig:
+    """The config with every default written out, after all that can be found out before data is read."""
+    check_range("seed", cfg.seed, 0, 2**32 - 1)
+    check_tree(cfg, cfg.allow)
+    cfg = complete(cfg, cfg.allow)
+    budget(cfg.trainer)
+    compatibility.check(cfg, choices, cfg.allow)
+    return cfg
 
 
 def _new_folder(folder: Path | None, choices: dict[str, str]) -> RunFolder:
@@ -108,6 +100,27 @@ def _loggers(cfg: DictConfig, make: Any, run: RunFolder, record: Record, resumed
     live |= {"config": record.public_config(), "run_id": record.wandb_id}
     nodes = [(name, node) for name, node in cfg.logger.items() if node]
     return [table, *(make(node, f"logger.{name}", **live) for name, node in nodes)]
+
+
+def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Path | None) -> Results:
+    """Trains, scores the best weights, and leaves results.json and the loggers closed, however it ends."""
+    loggers = list(trainer.loggers)
+    clock = next(callback for callback in trainer.callbacks if isinstance(callback, Throughput))  # type: ignore[attr-defined]
+    record.wandb_logger = next((logger for logger in loggers if isinstance(logger, WandbLog)), None)
+    record.write("running", lm)
+    try:
+        trainer.fit(lm, datamodule=task, ckpt_path=checkpoint, weights_only=True)
+        scores = score(trainer, lm, task, record.folder.checkpoint("best"))
+    except BaseException as error:
+        record.write("interrupted" if isinstance(error, Interrupted) else "failed", lm, lm.scores, clock.seconds())
+        _close(loggers, failed=not isinstance(error, Interrupted))
+        raise
+    write_predictions(record.folder.predictions, task, lm)
+    results = record.write("done", lm, scores, clock.seconds())
+    for logger in loggers:
+        logger.log_metrics({name: value for name, value in scores.items() if name.startswith("test/")}, lm.steps_done)
+    _close(loggers)
+    return results
 
 
 def _close(loggers: Sequence[Logger], failed: bool = False) -> None:

@@ -111,6 +111,18 @@ def test_handlers_come_back_after_a_whole_run(fit: Any, tiny: Any, tmp_path: Pat
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
+def test_a_run_that_its_budget_ends_has_its_validation(fit: Any, tiny: Any, tmp_path: Path) -> None:
+    # a run that stops itself is told in the module's hook, after the callbacks', so the signal comes first
+    class Full(tiny):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.trainer.should_stop = batch_idx == 3
+
+    lm = Full(on_val_batch=send(signal.SIGTERM, at=0), scores=[3.0])
+    with pytest.raises(Interrupted, match="after step 4, saved"):
+        fit(lm, make(tmp_path), max_steps=9, val_check_interval=9)
+    assert lm.scores == []
+
+
 def test_ranks_leave_together(tmp_path: Path) -> None:
     # guards: one rank saving alone, which hangs the others: the number is the highest of all ranks'
     class Strategy:

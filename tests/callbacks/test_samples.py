@@ -117,6 +117,6 @@ def test_a_text_cannot_steer_the_terminal() -> None:
 
 
 def test_long_texts_are_wrapped_and_cut() -> None:
-    lines = [line.plain for line in sample_lines("one two\n\n", "three four five sixsixsixsixsix\n" * 9, 19)]
+    lines = [line.plain for line in sample_lines("one two\n\n\n\n", "three four five sixsixsixsixsix\n" * 9, 19)]
     assert lines[:6] == ["    │ one two", "    │", "    │ three four", "    │ five", "    │ sixsixsixsix", "    │ six"]
     assert (len(lines), lines[-1]) == (10, "    │ ...")

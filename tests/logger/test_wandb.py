@@ -121,6 +121,7 @@ def test_a_failing_call_never_stops_a_training(
 ) -> None:
     """Guards against a service that dies in mid-run: one warning, and no exception."""
     log = make(tmp_path)
+    own_id = log.version
 
     class Broken:
         def log(self, *args: Any, **kwargs: Any) -> None:
@@ -137,7 +138,7 @@ def test_a_failing_call_never_stops_a_training(
     assert [record.message for record in caplog.records] == [
         "W&B failed (BrokenPipeError: the service is gone); the training goes on without it where it must.",
         f"W&B did not take everything (TimeoutError: took too long). Later: wandb sync "
-        f"{tmp_path}/wandb/offline-run-*-{log.version}",
+        f"{tmp_path}/wandb/offline-run-*-{own_id}",
     ]
 
 
@@ -150,9 +151,7 @@ def test_without_a_key_a_run_is_offline_and_asking_for_online_is_refused() -> No
 
 
 @pytest.mark.usefixtures("_no_key")
-def test_a_key_makes_a_run_online_unless_it_is_told_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_makes_a_run_online_unless_it_is_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against runs of people with an account that stay on disk, wherever their key is kept."""
     (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {'k' * 40}\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from manyheads.callbacks.checkpoint import RunCheckpoint
-from manyheads.callbacks.step import is_fitting, step_is_done
+from manyheads.callbacks.step import is_fitting, step_is_done, training_is_over
 from manyheads.errors import SIGNAL_BASE, Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -52,7 +52,7 @@ class Interrupt(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         # the run's last step has its validation first
-        if step_is_done(trainer) and self._told(trainer) and not trainer.fit_loop.epoch_loop._is_training_done:
+        if step_is_done(trainer) and self._told(trainer) and not training_is_over(trainer):
             self._leave(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from manyheads.callbacks.step import as_lm, is_fitting, log_is_due, step_is_done
+from manyheads.callbacks.step import as_lm, is_fitting, log_is_due, step_is_done, training_is_over
 from manyheads.callbacks.throughput import Throughput
 
 
@@ -38,6 +38,11 @@ class MetricsLog(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step > self.last_step:
+            self._log_training(trainer, pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # the last row of training stands before the last validation, as every other does
+        if is_fitting(trainer) and training_is_over(trainer) and trainer.global_step > self.last_step:
             self._log_training(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -72,6 +72,10 @@ class Progress(pl.Callback):
         elif self.log_rows.last_step > self._printed:
             self._print_row(trainer, pl_module)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if is_fitting(trainer) and self._live is None and self.log_rows.last_step > self._printed:
+            self._print_row(trainer, pl_module)
+
     def on_validation_batch_end(
         self,
         trainer: pl.Trainer,

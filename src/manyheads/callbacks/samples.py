@@ -88,6 +88,8 @@ def sample_lines(prompt: str, continuation: str, width: int, encoding: str = "ut
     text = Text(printable(prompt, encoding), style="dim").append(printable(continuation, encoding), style="not dim")
     margin = MARGIN if printable(MARGIN, encoding) == MARGIN else ASCII_MARGIN
     lines = [piece for line in text.split("\n", allow_blank=True) for piece in _wrapped(line, width - len(margin) - 1)]
+    # of blank lines in a row one is enough to see
+    lines = [line for i, line in enumerate(lines) if line.plain.strip() or (i and lines[i - 1].plain.strip())]
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], Text("...")]
     made = [Text(margin, style="bright_black").append_text(line) for line in lines]

@@ -16,6 +16,11 @@ def step_is_done(trainer: pl.Trainer) -> bool:
     return not trainer.fit_loop._should_accumulate()
 
 
+def training_is_over(trainer: pl.Trainer) -> bool:
+    """Whether the batch that just ended was the run's last; a validation may still follow."""
+    return trainer.should_stop or trainer.fit_loop.epoch_loop.global_step == trainer.max_steps
+
+
 def is_fitting(trainer: pl.Trainer) -> bool:
     """Whether the trainer fits; a validation inside `fit` counts."""
     return trainer.state.fn == TrainerFn.FITTING

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LAYOUT = 1
 _CONTENT = "content"
+_ROWS = "rows.jsonl"
 
 
 @builder
@@ -43,7 +44,8 @@ class PyDocs(Source):
 
     @property
     def fingerprint(self) -> str:
-        return (self._folder / _CONTENT).read_text(encoding="utf-8")
+        content = (self._folder / _CONTENT).read_text(encoding="utf-8")
+        return fingerprint(_LAYOUT, content, self.validation_fraction)
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -57,32 +59,31 @@ class PyDocs(Source):
     def load(self, split: str) -> Dataset:
         from datasets import Dataset
 
-        lines = (self._folder / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
-        return Dataset.from_list([json.loads(line) for line in lines if line])
+        lines = (self._folder / _ROWS).read_text(encoding="utf-8").split("\n")
+        rows = {row["module"]: row for row in (json.loads(line) for line in lines if line)}
+        sizes = {name: len(row["text"].encode()) for name, row in rows.items()}
+        names = split_by_name(sizes, self.validation_fraction)[split]
+        return Dataset.from_list([rows[name] for name in names])
 
     @functools.cached_property
     def _folder(self) -> Path:
         library = Path(sysconfig.get_path("stdlib"))
         files = module_files(library)
         states = [[name, path.stat().st_size, path.stat().st_mtime_ns] for name, path in files.items()]
-        key = fingerprint(_LAYOUT, sys.version, states, self.validation_fraction)
-        return cached("pydocs", key, lambda folder: _make(folder, library, files, self.validation_fraction))
+        return cached("pydocs", fingerprint(_LAYOUT, sys.version, states), lambda made: _make(made, library, files))
 
 
-def _make(folder: Path, library: Path, files: dict[str, Path], fraction: float) -> None:
+def _make(folder: Path, library: Path, files: Mapping[str, Path]) -> None:
     texts = without_repeats(topic_texts(library) | {name: module_text(name, path) for name, path in files.items()})
     if not texts:
         raise UserError(
             f"data=pydocs: no source of the standard library in {library}. "
             "Use a Python that has it, or set data=text data.path=FILE."
         )
-    splits = split_by_name({name: len(text.encode()) for name, text in texts.items()}, fraction)
-    content = hashlib.sha256()
-    for split, names in splits.items():
-        lines = [json.dumps({"text": texts[name], "module": name}, ensure_ascii=False) + "\n" for name in names]
-        (folder / f"{split}.jsonl").write_bytes("".join(lines).encode())
-        content.update("".join([split, *lines]).encode())
-    (folder / _CONTENT).write_text(content.hexdigest()[:32], encoding="utf-8")
+    rows = [json.dumps({"text": text, "module": name}, ensure_ascii=False) + "\n" for name, text in texts.items()]
+    content = "".join(rows).encode()
+    (folder / _ROWS).write_bytes(content)
+    (folder / _CONTENT).write_text(hashlib.sha256(content).hexdigest(), encoding="utf-8")
 
 
 def without_repeats(texts: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, str]:

@@ -14,7 +14,7 @@ class HeadOutput(NamedTuple):
     """A sum and a count, never a mean: whoever has all micro-batches and ranks divides once."""
 
     loss_sum: Tensor  # [] float32 (float64 for a float64 network), nats
-    count: Tensor  # [] int64, how many labels were scored
+    count: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  # [] int64, how many labels were scored
 
 
 class Head(nn.Module, ABC):

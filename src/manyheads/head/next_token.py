@@ -53,12 +53,12 @@ class NextToken(Head):
         return F.linear(hidden, self.weight, self.bias)
 
     def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
-        labels = batch["labels"]
+        labels = _labels(batch)
         sums = [self._losses(part, of, "sum") for part, of in self._parts(hidden, labels)]
         return HeadOutput(torch.stack(sums).sum(), (labels != IGNORE).sum())
 
     def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
-        labels = batch["labels"]
+        labels = _labels(batch)
         return torch.cat([self._losses(part, of, "none") for part, of in self._parts(hidden, labels)]).view(
             labels.shape
         )
@@ -76,3 +76,9 @@ class NextToken(Head):
         # half precision has 8 or 11 significant bits: too few for a sum over a vocabulary
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction=reduction)
+
+
+def _labels(batch: Batch) -> Tensor:
+    labels = batch.get("labels")
+    assert labels is not None, "a batch that is scored has labels"
+    return labels

@@ -30,7 +30,7 @@ class CsvLog(Logger):
         self._columns: list[str] = []
         self._row: dict[str, Any] = {}  # of the last step, which may still grow
         self._start = 0  # the byte at which that row begins
-        if rank_zero_only.rank == 0 and self._path.is_file():
+        if getattr(rank_zero_only, "rank", 0) == 0 and self._path.is_file():
             self._write_anew(*self._read())
 
     @property

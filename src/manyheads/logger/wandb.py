@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import Logger, WandbLogger
-from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
 from manyheads.errors import UserError, check_choice
@@ -28,6 +28,8 @@ PROBE_SECONDS = 5.0
 
 INIT_SECONDS = 20.0
 """How long the server may take to open the run before it goes offline."""
+
+_FIRST_SERVER = "https://api.wandb.ai"
 
 FINISH_SECONDS = 60.0
 """How long the end of a run may wait for what is not uploaded yet; it stays on disk."""
@@ -106,11 +108,15 @@ def client_settings() -> Any:
 
 def has_key() -> bool:
     """Whether W&B would find credentials without asking: in the environment, in its settings or in .netrc."""
+    import wandb as client
     from requests.utils import get_netrc_auth
 
     settings = client_settings()
-    there = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.api_key
-    return bool(there or get_netrc_auth(settings.base_url))
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.api_key:
+        return True
+    # a key stored under the first name of W&B's own server is still good
+    public = [_FIRST_SERVER] if settings.base_url == client.Settings().base_url else []
+    return any(get_netrc_auth(url) for url in (settings.base_url, *public))
 
 
 def trouble_reaching(url: str, seconds: float = PROBE_SECONDS) -> str | None:
@@ -186,6 +192,8 @@ class WandbLog(WandbLogger):
         try:
             run.finish(exit_code=int(failed))
             trouble = self._refusal()
+            for link in self._files("logs/debug-core.log"):
+                link.unlink()  # it leads out of the folder, to a path of this machine
         except Exception as error:  # whatever W&B raises: the results are safe and the run is over
             trouble = _first_line(error)
         if trouble:
@@ -231,15 +239,19 @@ class WandbLog(WandbLogger):
                 save_code=False,
                 x_disable_meta=True,  # holds the command line
                 x_save_requirements=False,
+                login_timeout=1.0,  # a prompt, where W&B does not find the key that was found here
                 init_timeout=INIT_SECONDS,
                 finish_timeout=FINISH_SECONDS,
                 finish_timeout_raises=True,
             ),
         )
 
+    def _files(self, name: str) -> list[Path]:
+        return list((self._folder / "wandb").glob(f"*run-*-{self._id}/{name}"))
+
     def _refusal(self) -> str | None:
         """What made W&B stop uploading for good; it tells only its own log."""
-        for log in (self._folder / "wandb").glob(f"run-*-{self._id}/logs/debug-internal.log"):
+        for log in self._files("logs/debug-internal.log") if self._mode == "online" else ():
             for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
                 if "fatal error" in line:
                     return line.rpartition('"msg":"')[2].rstrip('"}').partition(" url=")[0]

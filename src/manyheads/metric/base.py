@@ -42,9 +42,17 @@ class Metric(torchmetrics.Metric):
         """The score over everything that was added, []; nan when nothing was."""
 
     def _apply(self, fn: Callable[..., Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
-        """Moves the states; to a device without float64 they go as float32."""
-        if fn(torch.zeros(())).device.type in WITHOUT_FLOAT64:
-            for state in self._defaults:
-                setattr(self, state, getattr(self, state).float())
-                self._defaults[state] = self._defaults[state].float()  # type: ignore[union-attr]
-        return super()._apply(fn, exclude_state)
+        """Moves the states, which stay float64 in a network of half precision; float32 where a device has no float64."""
+        device = fn(torch.zeros(())).device
+        wide = torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
+        if wide is torch.float32:
+            self._cast(wide)
+        super()._apply(fn, exclude_state)
+        self._cast(wide)
+        return self
+
+    def _cast(self, dtype: torch.dtype) -> None:
+        for state, default in self._defaults.items():
+            assert isinstance(default, Tensor)
+            setattr(self, state, getattr(self, state).to(dtype))
+            self._defaults[state] = default.to(dtype)

@@ -104,7 +104,9 @@ class Decoder(nn.Module):
     @property
     def output_weight(self) -> nn.Parameter | None:
         """The embedding [V, D] when it is tied to the head's weight, else None."""
-        return self.embedding.weight if self.settings["tie_embeddings"] else None
+        weight = self.embedding.weight
+        assert isinstance(weight, nn.Parameter)
+        return weight if self.settings["tie_embeddings"] else None
 
     def reset_parameters(self) -> None:
         """Draws all weights anew, as `init` says; biases become 0 and norms 1."""

@@ -39,7 +39,7 @@ def compose(verb: str, overrides: Sequence[str], conf_dir: Path, base: Base | No
     composer = Composer(verb, conf_dir, base=base)
     words = hide_in_argv(list(overrides))
     try:
-        config = composer.compose(composer.settle(words, sweep=False))
+        config = _compose(composer, words)
         choices = _choices(config, base)
         with _open(config):
             del config["hydra"]
@@ -50,6 +50,15 @@ def compose(verb: str, overrides: Sequence[str], conf_dir: Path, base: Base | No
             raise
         raise found from error
     return Composed(config, choices)
+
+
+def _compose(composer: Composer, words: list[str]) -> DictConfig:
+    try:
+        return composer.compose(words)
+    except Exception as error:
+        if unknown_key(error) is None:
+            raise
+    return composer.compose(composer.settle(words, sweep=False))
 
 
 def compose_over(run_config: DictConfig, overrides: Sequence[str], conf_dir: Path, verb: str = "train") -> DictConfig:

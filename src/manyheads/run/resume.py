@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import UserError
-from manyheads.load import read_checkpoint
+from manyheads.run.checkpoint import read_checkpoint
 from manyheads.run.folder import RunFolder, read_config
 from manyheads.run.results import Results, read_results
 from manyheads.tokenizer.base import Tokenizer

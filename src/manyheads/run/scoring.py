@@ -9,7 +9,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from manyheads.lm import LM
-from manyheads.load import fill, read_checkpoint
+from manyheads.load import fill
+from manyheads.run.checkpoint import read_checkpoint
 from manyheads.task.base import Task
 
 

@@ -14,7 +14,7 @@ LOWER_IS_BETTER = frozenset(
 )
 """Names for which less is more, where a run's results do not say so themselves."""
 
-_METRICS = ("val/bits_per_byte", "test/bits_per_byte", "perf/tokens_per_sec")
+_METRICS = ("val/bits_per_byte", "test/bits_per_byte")
 _COLORS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "damaged": "red"}
 
 
@@ -65,17 +65,17 @@ def runs_table(runs: list[Run], metric: str | None = None) -> Any:
     if metric is not None:
         metrics = [metric, *(name for name in metrics if name != metric)]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run", overflow="fold", min_width=20)
+    table.add_column("run", overflow="fold", min_width=12)
     for column in ("status", "data", "model"):
-        table.add_column(column)
-    for column in ("steps", *metrics):
-        table.add_column(column, justify="right")
+        table.add_column(column, no_wrap=True)
+    for column in ("steps", *metrics):  # a header on two lines: eight columns fit into 80 characters
+        table.add_column(column.replace("/", "/\n"), justify="right", no_wrap=True)
     for run in runs:
         table.add_row(
             Text(run.name),
             Text(run.status, style=_COLORS.get(run.status, "dim")),
             *(Text(run.text(key)) for key in ("data", "model", "steps")),
-            *(number_text(run.numbers.get(name), name) for name in metrics),
+            *(number_text(run.numbers.get(name)) for name in metrics),
         )
     return table
 
@@ -128,7 +128,7 @@ def flat_config(run: Run) -> dict[str, str]:
     return dict(_flat(found, ""))
 
 
-def number_text(value: float | None, name: str) -> str:
+def number_text(value: float | None) -> str:
     """A number as a column shows it: whole when it is large, four places else."""
     if value is None:
         return "-"
@@ -139,7 +139,7 @@ def number_text(value: float | None, name: str) -> str:
 
 def _metric_row(name: str, one: float | None, other: float | None) -> tuple[str, str, str, str]:
     change = "" if one is None or other is None else f"{other - one:+.6g}"
-    return name, number_text(one, name), number_text(other, name), change
+    return name, number_text(one), number_text(other), change
 
 
 def _flat(value: Any, prefix: str) -> list[tuple[str, str]]:

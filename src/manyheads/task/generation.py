@@ -155,7 +155,8 @@ class Generation(Task):
     def prompts(self, count: int) -> list[str]:
         """The first characters of validation texts (of rows, where they are joined) that stand evenly apart."""
         store = self.store("validation")
-        chosen = np.linspace(0, len(store.piece_ends) - 2, count).astype(np.int64)
+        last = len(store.piece_ends) - (3 if self.source.join_rows else 2)  # the end of a joined text is a piece too
+        chosen = np.linspace(0, last, count).astype(np.int64)
         return [self._beginning(store, int(end) + 1) for end in store.piece_ends[chosen]]
 
     def predictions(self, loss: Mapping[int, float], count: Mapping[int, int]) -> Iterator[Prediction]:

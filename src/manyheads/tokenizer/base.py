@@ -88,7 +88,10 @@ class Tokenizer:
 
 @final
 class TextStream:
-    """Turns ids that come one by one into text, never half a character; all pieces joined are `decode` of all ids."""
+    """Turns ids that come one by one into text, never half a character; all pieces joined are `decode` of all ids.
+
+    Only where ids spell bytes that are no UTF-8 may the two differ: a decoder with byte fallback looks ahead there.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

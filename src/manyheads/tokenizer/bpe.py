@@ -21,7 +21,7 @@ _LAYOUT = 1
 def bpe(*, source: Source, vocab_size: int = 2048, min_frequency: int = 2) -> Tokenizer:
     """Byte-pair encoding (Sennrich et al. 2016) over bytes, with GPT-2's pre-tokenizer (Radford et al. 2019).
 
-    Ids: the 256 bytes, then merges by rank, then the end of a text, `vocab_size` in all. Trained once, then cached.
+    Ids: the 256 bytes in the order of their `byte_characters`, then merges by rank, then the end of a text, `vocab_size` in all. Trained once, then cached.
 
     Args:
         source: its "train" texts are read, no other.

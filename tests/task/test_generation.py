@@ -1,0 +1,197 @@
+"""Generation: every byte and label once whatever the settings, and what a user is told."""
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from manyheads.batch import IGNORE, NO_EXAMPLE, Batch
+from manyheads.build import CONF_DIR, build
+from manyheads.data.source import Source
+from manyheads.errors import UserError
+from manyheads.head.base import HeadOutput
+from manyheads.metric.bits_per_byte import BitsPerByte
+from manyheads.task.generation import Generation
+from manyheads.tokenizer.byte import byte
+
+# one to four bytes a character, combining marks, a NUL, line breaks of all kinds, an empty row, long and short ones
+UNICODE = [
+    "plain",
+    "",
+    "Übergröße",
+    "日本語のテキスト",
+    "e\u0301\u0323 combining",
+    "🙂👩‍👩‍👧‍👦 family",
+    "a\0b",
+    "x",
+    "line\r\nbreaks\u2028\u0085\n",
+    "<|endoftext|> is text here",
+    "long " * 40,
+    "ﬁ ﷽ \ufeff",
+]
+END = 256
+
+Make = Callable[..., Generation]
+
+
+@pytest.fixture
+def make(texts: Callable[..., Source]) -> Make:
+    def task(rows, *, join_rows: bool = False, **settings) -> Generation:
+        source = texts(rows, join_rows=join_rows)
+        return Generation(source=source, tokenizer=byte(source=source), seed=1, **settings)
+
+    return task
+
+
+def scored(batches: list[Batch]) -> tuple[int, int, dict[int, list[int]]]:
+    """Bytes, labels, and the labels of each example in the order in which they came."""
+    found: dict[int, list[int]] = {}
+    labels = 0
+    for batch in batches:
+        kept = batch["labels"] != IGNORE
+        labels += int(kept.sum())
+        assert (batch["examples"][kept] != NO_EXAMPLE).all()
+        for example, label in zip(batch["examples"][kept].tolist(), batch["labels"][kept].tolist(), strict=True):
+            found.setdefault(example, []).append(label)
+    return sum(int(batch["num_bytes"].sum()) for batch in batches), labels, found
+
+
+@pytest.mark.parametrize("join_rows", [False, True])
+@pytest.mark.parametrize("seq_len", [1, 2, 3, 7, 64, 1000])
+def test_every_byte_and_label_is_scored_once(make: Make, seq_len: int, join_rows: bool):
+    """Guards: a tail dropped at the end of a window, text or batch, and context counted twice, over a grid."""
+    documents = ["".join(UNICODE)] if join_rows else [text for text in UNICODE if text]
+    num_bytes = sum(len(text.encode()) for text in UNICODE)
+    expected = {i: sorted([*text.encode(), END]) for i, text in enumerate(documents)}
+    strides = [None, *{1, seq_len // 2, seq_len - 1} - {0}]
+    if seq_len > 7:
+        strides.remove(1)
+    for stride, (batch_size, pack) in itertools.product(strides, ((1, True), (3, False), (50, True))):
+        task = make(UNICODE, join_rows=join_rows, seq_len=seq_len, stride=stride, eval_batch_size=batch_size, pack=pack)
+        for loader in (task.val_dataloader(), task.test_dataloader()):
+            total_bytes, total_labels, found = scored(list(loader))
+            assert (total_bytes, total_labels) == (num_bytes, num_bytes + len(documents)), (stride, batch_size, pack)
+            assert {example: sorted(labels) for example, labels in found.items()} == expected
+
+
+def test_ranks_and_workers_score_each_byte_once(make: Make, monkeypatch: pytest.MonkeyPatch):
+    """Guards: rows that a padded sampler doubles, and rows that two ranks leave to each other."""
+    world = 3
+    monkeypatch.setattr(Generation, "_rank", lambda self: (rank, world))
+    parts = []
+    for rank in range(world):
+        parts += list(make(UNICODE, seq_len=16, eval_batch_size=2, num_workers=rank).val_dataloader())
+    num_bytes = sum(len(text.encode()) for text in UNICODE)
+    assert scored(parts)[:2] == (num_bytes, num_bytes + 11)
+
+
+@pytest.mark.parametrize("pack", [True, False])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_training_sees_every_label_once_an_epoch(make: Make, pack: bool, num_workers: int):
+    """Guards: text that packing, shuffling or a worker loses; a segment that does not go on where its text does."""
+    for seq_len, batch_size in ((1, 16), (5, 3), (64, 2), (1000, 4)):
+        task = make(UNICODE, seq_len=seq_len, batch_size=batch_size, pack=pack, num_workers=num_workers)
+        labels, pairs = [], []
+        for batch in task.train_dataloader():
+            kept = batch["labels"] != IGNORE
+            assert batch["input_ids"].shape[1] <= seq_len
+            labels += batch["labels"][kept].tolist()
+            pairs += zip(batch["input_ids"][kept].tolist(), batch["labels"][kept].tolist(), strict=True)
+        texts = [[END, *text.encode(), END] for text in UNICODE if text]
+        assert sorted(labels) == sorted(itertools.chain(*(text[1:] for text in texts)))
+        assert sorted(pairs) == sorted(itertools.chain(*(itertools.pairwise(text) for text in texts)))
+        assert len(labels) == task.tokens_per_epoch
+
+
+def test_packing_saves_rows(make: Make):
+    """Guards: pack=true that packs nothing."""
+    packed, single = (
+        len(make(UNICODE, seq_len=64, batch_size=1, pack=pack).train_dataloader()) for pack in (True, False)
+    )
+    sizes = [len(text.encode()) + 1 for text in UNICODE if text]
+    assert packed == math.ceil(sum(sizes) / 64) == 6
+    assert single == sum(math.ceil(size / 64) for size in sizes) == 14
+
+
+def test_describe_counts_rows_bytes_and_tokens(make: Make):
+    """Guards: empty rows or the ends of texts miscounted on the screen."""
+    task = make({"train": ["ä", "", "bc"], "validation": ["d"], "test": ["ef"]})
+    assert task.describe() == {
+        "train": {"rows": 3, "bytes": 4, "tokens": 6},
+        "validation": {"rows": 1, "bytes": 1, "tokens": 2},
+        "test": {"rows": 1, "bytes": 2, "tokens": 3},
+    }
+    assert "1 of 3 rows of train are empty and left out." in task.notes
+
+
+def test_prompts_are_beginnings_of_texts(make: Make):
+    """Guards: half a character, text of the next document, the same text for each sample, or another one next time."""
+    task = make({"validation": ["日本" * 40, "first", "", "second", "third", "fourth"]})
+    assert task.prompts(1) == [("日本" * 40)[:32]]
+    assert task.prompts(3) == [("日本" * 40)[:32], "second", "fourth"]
+    assert task.prompts(2) == task.prompts(2)
+    joined = make({"validation": ["one\n", "two\n", "three\n"]}, join_rows=True)
+    assert joined.prompts(3) == ["one\ntwo\nthree\n", "two\nthree\n", "three\n"]
+
+
+def test_predictions_are_the_tests_texts(make: Make):
+    """Guards: losses paired with another text's bytes, and a text scored in part that passes for whole."""
+    task = make({"test": ["ab", "", "äöü", "x"]})
+    rows = list(task.predictions({1: 12.0, 0: 3.0, 2: 1.0}, {1: 7, 0: 3, 2: 1}))
+    assert [(row["id"], row["loss"], row["tokens"], row["bytes"]) for row in rows] == [(0, 3.0, 3, 2), (1, 12.0, 7, 6)]
+    assert rows[1]["bits_per_byte"] == pytest.approx(12.0 / 0.6931471805599453 / 6, rel=1e-15)
+
+
+def test_bits_per_byte_of_a_uniform_guess(make: Make):
+    """Guards: a yardstick that moves with the settings; 1 bit a label is (bytes + texts) / bytes whatever they are."""
+    for settings in ({"seq_len": 5}, {"seq_len": 16, "stride": 3}, {"seq_len": 1000, "eval_batch_size": 5}):
+        metric = BitsPerByte()
+        for batch in make(UNICODE, **settings).val_dataloader():
+            count = (batch["labels"] != IGNORE).sum()
+            metric.update(HeadOutput(count * torch.tensor(2.0).log(), count), batch)
+        num_bytes = sum(len(text.encode()) for text in UNICODE)
+        assert metric.compute().item() == pytest.approx((num_bytes + 11) / num_bytes, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "task.batch_size=0: set a number of at least 1."),
+        ({"eval_batch_size": -1}, "task.eval_batch_size=-1: set a number of at least 1."),
+        ({"seq_len": 0}, "task.seq_len=0: set a number of at least 1."),
+        ({"num_workers": -1}, "task.num_workers=-1: set a number of at least 0."),
+        ({"stride": 0}, "task.stride=0: set a number from 1 to 256. The upper end is task.seq_len."),
+        ({"stride": 9, "seq_len": 8}, "task.stride=9: set a number from 1 to 8. The upper end is task.seq_len."),
+    ],
+)
+def test_numbers_out_of_range_are_refused_at_once(make: Make, settings: dict[str, int], message: str):
+    """Guards: a traceback from numpy in place of the key to change, and data read before it."""
+    with pytest.raises(UserError) as error:
+        make([], **settings)
+    assert str(error.value) == message
+
+
+def test_a_split_without_text_is_refused(make: Make):
+    """Guards: a score of nan over nothing at the end of a long run."""
+    task = make({"train": ["a"], "validation": ["b"], "test": ["", ""]})
+    with pytest.raises(UserError, match=r"data \(texts\): the test split holds no text, only 2 empty rows"):
+        task.prepare()
+    task.prepare(["train", "validation"])
+
+
+def test_more_ranks_than_rows_are_refused(make: Make, monkeypatch: pytest.MonkeyPatch):
+    """Guards: ranks that wait for ever for one that has nothing to train on."""
+    monkeypatch.setattr(Generation, "_rank", lambda self: (0, 4))
+    with pytest.raises(UserError, match=r"trainer.devices: 4 devices.* only 1 rows"):
+        make(["short"]).train_dataloader()
+
+
+def test_the_yaml_builds_it(texts: Callable[..., Source], tmp_path: Path):
+    """Guards: a yaml that names another class or a key that is gone."""
+    node = OmegaConf.load(CONF_DIR / "task" / "generation.yaml")
+    source = texts(["a"])
+    assert isinstance(build(node, "task", source=source, tokenizer=byte(source=source), seed=0), Generation)
