@@ -1,9 +1,9 @@
 """manyheads: experiments with language models on PyTorch Lightning and Hydra.
 
-    results = manyheads.train(overrides=["model=tiny", "trainer.max_steps=200"])
-    lm = manyheads.load("outputs/runs/RUN")
-    lm.generate("The function returns")
-    lm.score(["some text"]).bits_per_byte
+results = manyheads.train(overrides=["model=tiny", "trainer.max_steps=200"])
+lm = manyheads.load("outputs/runs/RUN")
+lm.generate("The function returns")
+lm.score(["some text"]).bits_per_byte
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from manyheads.errors import EXIT_DONE, EXIT_USER, SIGNAL_BASE, UserError, did_y
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from manyheads.run.composer import Base
 
 _SIGPIPE = 13
 
@@ -83,7 +82,9 @@ def _train(argv: list[str]) -> int:
 def _eval(argv: list[str]) -> int:
     if _wants_help(argv):
         return _page("eval", argv)
-    if _setting(argv, "run") is None and not any(word.startswith("-") for word in argv):
+    from manyheads.run.composer import setting
+
+    if setting(argv, "run") is None and not any(word.startswith("-") for word in argv):
         from manyheads.run.find import newest_run
 
         newest = newest_run(Path("outputs"))
@@ -118,27 +119,10 @@ def _hydra(
 
         return verb_completion(verb, argv, CONF_DIR)
     from manyheads.run.compose import hydra_main
+    from manyheads.run.composer import base_of
 
-    hydra_main(verb, argv, CONF_DIR, task, _base(argv, base_key))
+    hydra_main(verb, argv, CONF_DIR, task, base_of(argv, base_key))
     return EXIT_DONE
-
-
-def _base(argv: list[str], key: str) -> Base | None:
-    """The config of the run that the command line names, if it names one."""
-    folder = _setting(argv, key)
-    if folder is None:
-        return None
-    from manyheads.run.composer import Base
-    from manyheads.run.folder import open_run_folder, read_config
-
-    config, stamp = read_config(open_run_folder(folder, key))
-    return Base(config, {str(group): str(choice) for group, choice in (stamp.get("choices") or {}).items()})
-
-
-def _setting(argv: list[str], key: str) -> str | None:
-    """The last value that a command line gives a key; None when it gives none."""
-    values = [word.partition("=")[2].strip("'\"") for word in argv if word.lstrip("+").startswith(f"{key}=")]
-    return values[-1] if values and values[-1] not in ("", "null") else None
 
 
 def _wants_help(argv: list[str]) -> bool:

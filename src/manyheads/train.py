@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from manyheads import compatibility
-from manyheads.build import build, check_tree, complete
+from manyheads.build import CONF_DIR, build, check_tree, complete
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
 from manyheads.callbacks.throughput import Throughput
 from manyheads.errors import Interrupted, check_range
@@ -21,7 +21,10 @@ from manyheads.lm import LM
 from manyheads.load import load_weights, rebuild
 from manyheads.logger.csv import CsvLog
 from manyheads.logger.wandb import WandbLog
+from manyheads.marks import callable_module
 from manyheads.run import screen
+from manyheads.run.compose import compose
+from manyheads.run.composer import base_of
 from manyheads.run.console import RunConsole
 from manyheads.run.export import export
 from manyheads.run.folder import RunFolder, make_run_folder, open_run_folder, unmade_on_error, write_config
@@ -127,3 +130,12 @@ def _close(loggers: Sequence[Logger], failed: bool = False) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLog):
             logger.close(failed=failed)
+
+
+def from_overrides(overrides: Sequence[str] = ()) -> Results:
+    """`manyheads.train(overrides=["model=tiny", ...])`: trains what a command line with these words would train."""
+    config, choices = compose("train", list(overrides), CONF_DIR, base_of(overrides, "resume"))
+    return train(config, None, choices)
+
+
+callable_module(__name__, from_overrides)

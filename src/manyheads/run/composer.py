@@ -12,6 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import UserError, nearest
+from manyheads.run.folder import open_run_folder, read_config
 from manyheads.run.schema import arguments
 
 if TYPE_CHECKING:
@@ -30,6 +31,21 @@ class Base(NamedTuple):
 
     config: DictConfig
     choices: dict[str, str]  # of each group, as far as they are known
+
+
+def setting(words: Sequence[str], key: str) -> str | None:
+    """The last value that a command line gives a key; None when it gives none."""
+    values = [word.partition("=")[2].strip("'\"") for word in words if word.lstrip("+").startswith(f"{key}=")]
+    return values[-1] if values and values[-1] not in ("", "null") else None
+
+
+def base_of(words: Sequence[str], key: str) -> Base | None:
+    """The config of the run that a command line names with `key`, if it names one. Raises UserError for no run."""
+    folder = setting(words, key)
+    if folder is None:
+        return None
+    config, stamp = read_config(open_run_folder(folder, key))
+    return Base(config, {str(group): str(choice) for group, choice in (stamp.get("choices") or {}).items()})
 
 
 class Composer:

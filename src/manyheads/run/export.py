@@ -35,17 +35,12 @@ A language model trained with manyheads {version}: task {task}, data {data}, net
 
 def export(folder: RunFolder, network: nn.Module, head: nn.Module, tokenizer: Tokenizer, results: Results) -> None:
     """Writes the export folder beside the old one and swaps them."""
-    config, tensors = to_hugging_face(network, head)  # type: ignore[arg-type]
-    config |= {"bos_token_id": tokenizer.end_id, "eos_token_id": tokenizer.end_id}
+    config, tensors = to_hugging_face(network, head, end_id=tokenizer.end_id)  # type: ignore[arg-type]
     beside = folder.path / "export.tmp"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file(
-        {name: t.detach().contiguous().clone() for name, t in tensors.items()},
-        beside / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    save_file(tensors, beside / "model.safetensors", metadata={"format": "pt"})
     (beside / "tokenizer.json").write_text(tokenizer.backend.to_str(pretty=True), encoding="utf-8")
     end = tokenizer.backend.id_to_token(tokenizer.end_id)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": end, "eos_token": end}

@@ -97,6 +97,7 @@ class Record:
             "test": _stage(scores, "test"),
             "perf": perf,
             "run": run,
+            "directions": {name: "higher" if m.higher_is_better else "lower" for name, m in lm.val_metrics.items()},
         }  # type: ignore[typeddict-item]
         write_results(self.folder.results, results)
         return results

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from manyheads.callbacks.interrupt import Interrupt
 from manyheads.lm import LM
 from manyheads.load import fill
 from manyheads.run.checkpoint import read_checkpoint
@@ -19,9 +20,10 @@ def score(
 ) -> dict[str, float]:
     """The scores `val/<name>` and `test/<name>` of a checkpoint's weights.
 
-    Loggers and callbacks of a training are left out: they have their own steps.
+    Loggers and callbacks of a training are left out, for they have their own steps; only a signal is still heard.
     """
-    trainer.callbacks, trainer.loggers = [], []
+    trainer.callbacks = [c for c in trainer.callbacks if isinstance(c, Interrupt)]  # type: ignore[attr-defined]
+    trainer.loggers = []
     fill(read_checkpoint(checkpoint), checkpoint, lm.network, lm.head)
     scores: dict[str, float] = {}
     for stage in stages:
