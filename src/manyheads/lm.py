@@ -54,7 +54,12 @@ class LM(pl.LightningModule):
         self.steps_done = 0
         self.last_grad_norm: Tensor | None = None
         self._step_count: Tensor | None = None
-        self._tokens = 0
+        self._tokens: Tensor | int = 0
+        self._total_steps: float | None = None
+
+    def on_fit_start(self) -> None:
+        """Forgets how many steps an earlier fit had."""
+        self._total_steps = None
 
     def on_train_start(self) -> None:
         """Starts the clock of the budget."""
@@ -150,7 +155,9 @@ class LM(pl.LightningModule):
 
     def total_steps(self) -> float:
         """Optimizer steps that the step and epoch limits allow; infinity when only minutes or tokens limit the run."""
-        return float(self.trainer.estimated_stepping_batches)
+        if self._total_steps is None:
+            self._total_steps = float(self.trainer.estimated_stepping_batches)
+        return self._total_steps
 
     def progress(self, step: int | None = None) -> float:
         """The share of the budget that is used, 0 to 1."""
