@@ -3,7 +3,16 @@ import os
 
 import pytest
 
-from manyheads.errors import Interrupted, UserError, check_choice, check_range, did_you_mean, explain, nearest
+from manyheads.errors import (
+    Interrupted,
+    UserError,
+    check_choice,
+    check_count,
+    check_range,
+    did_you_mean,
+    explain,
+    nearest,
+)
 
 
 def raised(
@@ -90,3 +99,11 @@ def test_choice() -> None:
     check_choice("k", "a", ["a", "b"])
     with pytest.raises(UserError, match="k=c is not one of a, b"):
         check_choice("k", "c", ["a", "b"])
+
+
+@pytest.mark.parametrize("value", [0, 1.0, True, "2", None])
+def test_count(value: object) -> None:
+    check_count("k", 1)
+    check_count("k", 0, 0)
+    with pytest.raises(UserError, match=f"^k={value}: set a whole number of at least 1\\.$"):
+        check_count("k", value)

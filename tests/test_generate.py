@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from manyheads.build import CONF_DIR
 from manyheads.decoding.text import Options
 from manyheads.errors import UserError
-from manyheads.generate import HELP, generate, generate_main, read_prompts, read_settings, split_arguments, whole_file
+from manyheads.generate import HELP, generate, generate_main, read_prompts, read_settings, split_arguments
 from manyheads.load import load
 from manyheads.testing import tiny_run
 
@@ -199,8 +199,6 @@ def test_a_failure_leaves_the_old_file(run: Path, tmp_path: Path) -> None:
     out.write_text("old", encoding="utf-8")
     with pytest.raises(UserError, match="not UTF-8"):
         generate(["a\udcff"], run=run, device="cpu", to=out)
-    with pytest.raises(ZeroDivisionError), whole_file(out) as file:
-        file.write(str(1 / 0))
     assert out.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [out]
 

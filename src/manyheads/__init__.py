@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from manyheads.api import load, train
+    from manyheads.load import load
+    from manyheads.train import from_overrides as train
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "train"]

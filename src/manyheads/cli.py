@@ -36,12 +36,19 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as leaving:
         return _code(leaving)
     except BaseException as error:
-        text, code = explain(error)
-        if text is None or show_all:
-            traceback.print_exception(error)
-        if text is not None:
-            print(f"error: {text}", file=sys.stderr)
-        return code
+        return _tell(error, show_all)
+
+
+def _tell(error: BaseException, show_all: bool) -> int:
+    """Says what went wrong, without secrets, and gives the exit code."""
+    from manyheads.run.secrets import mask_said
+
+    text, code = explain(error)
+    if text is None or show_all:
+        sys.stderr.write(mask_said("".join(traceback.format_exception(error))))
+    if text is not None:
+        print(f"error: {mask_said(text)}", file=sys.stderr)
+    return code
 
 
 def _dispatch(words: list[str]) -> int:
@@ -85,11 +92,9 @@ def _eval(argv: list[str]) -> int:
     from manyheads.run.composer import setting
 
     if setting(argv, "run") is None and not any(word.startswith("-") for word in argv):
-        from manyheads.run.find import newest_run
+        from manyheads.run.find import run_not_set
 
-        newest = newest_run(Path("outputs"))
-        hint = f"such as run={newest}" if newest else "a run folder; `manyheads train` makes one under outputs/runs"
-        raise UserError(f"run is not set: add run=FOLDER, {hint}.")
+        raise run_not_set()
     return _hydra("eval", argv, "run", lambda cfg, folder, choices: _load("manyheads.eval:evaluate")(cfg))
 
 

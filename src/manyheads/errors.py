@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,14 +14,29 @@ EXIT_DONE = 0
 EXIT_USER = 1
 SIGNAL_BASE = 128  # a shell's convention: 128 + the signal's number
 
+_FREE, _RIGHTS, _MOVE = "Free some", "Set its rights", "Set another path"
 _DISK = {
-    errno.ENOSPC: "there is no space left on the disk",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
+    errno.ENOSPC: ("there is no space left on the disk", _FREE),
+    errno.EDQUOT: ("the disk quota is used up", _FREE),
+    errno.EFBIG: ("the file would be larger than the limit (ulimit -f)", "Raise the limit"),
+    errno.EROFS: ("the file system is read-only", "Mount it for writing"),
+    errno.EACCES: ("permission denied", _RIGHTS),
+    errno.EPERM: ("permission denied", _RIGHTS),
+    errno.ENOTDIR: ("a part of this path is a file, not a folder", _MOVE),
+    errno.EISDIR: ("this is a folder, not a file", _MOVE),
+    errno.ENAMETOOLONG: ("the name is too long", _MOVE),
+    errno.EIO: ("the disk reports a fault", _MOVE),
 }
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+"""What is wrong by the error's number, and what a user can do."""
+
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "storage size calculation overflowed",
+)
+_ASKED = re.compile(r"tried to allocate ([\d.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
 _IN_WORKER = "in DataLoader worker process"
 
 
@@ -78,6 +94,12 @@ def check_range(key: str, value: float, low: float | None = None, high: float | 
     raise UserError(f"{key}={value}: set {wanted}.{' ' + hint if hint else ''}")
 
 
+def check_count(key: str, value: object, low: int = 1) -> None:
+    """Raises UserError unless `value` is a whole number of at least `low`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise UserError(f"{key}={value}: set a whole number of at least {low}.")
+
+
 class Explanation(NamedTuple):
     """How a process says why it ends."""
 
@@ -119,14 +141,23 @@ def _machine(error: BaseException) -> str | None:
     """The text for a disk or a memory that gave out, or None."""
     if isinstance(error, OSError) and error.errno in _DISK:
         where = error.filename if error.filename is not None else f"writing under {Path.cwd()}"
-        return f"{where}: {_DISK[error.errno]}. Free some, or start from another folder: runs go to outputs/ under it."
+        what, remedy = _DISK[error.errno]
+        return f"{where}: {what}. {remedy}, or start from another folder: runs go to outputs/ under it."
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _names_memory(str(error))):
-        first = (str(error).strip() or "memory").splitlines()[0][:200]
         return (
-            f"out of memory ({first}).\nLower task.batch_size (and raise trainer.accumulate_grad_batches by as much), "
-            "task.seq_len or model.dim."
+            f"out of memory{_asked(str(error))}.\nLower task.batch_size (and raise trainer.accumulate_grad_batches by as "
+            "much), task.seq_len or model.dim."
         )
     return None
+
+
+def _asked(text: str) -> str:
+    """How much memory was asked for, as far as an allocator says so."""
+    found = _ASKED.search(text)
+    if found is None:
+        return ""
+    amount = f"{float(found[1]) / 2**30:,.2f} GiB" if found[2].lower() == "bytes" else f"{found[1]} {found[2]}"
+    return f": {amount} more could not be had"
 
 
 def _names_memory(text: str) -> bool:

@@ -10,12 +10,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from manyheads import compatibility
+from manyheads.atomic import replacing
 from manyheads.build import build, check_tree
-from manyheads.errors import UserError
 from manyheads.lm import LM
-from manyheads.load import find_checkpoint, read_checkpoint, read_tokenizer, rebuild
+from manyheads.load import rebuild
+from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
+from manyheads.run.folder import writable_file
+from manyheads.run.root import check_root
 from manyheads.run.scoring import score
-from manyheads.run.screen import scores_table, shown
+from manyheads.run.screen import scores_table, shown, tell_notes
 
 
 def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
@@ -24,9 +27,12 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
     `cfg` is the run's own config with the overrides and the keys of conf/eval.yaml. Prints a table, writes it to `to`
     as JSON when that is set, and returns {"val": {...}, "test": {...}}.
     """
+    check_root(cfg)
     console, allow = Console(highlight=False), list(cfg.allow)
+    to = None if cfg.to is None else writable_file(cfg.to, "to")
     check_tree(cfg, allow)
     compatibility.check_shape(cfg, allow)
+    build(cfg.trainer, "trainer", allow=allow, folder=Path())  # for its errors
     checkpoint = find_checkpoint(cfg.run, cfg.checkpoint)
     tokenizer = read_tokenizer(read_checkpoint(checkpoint), checkpoint)
     make = functools.partial(build, allow=allow)
@@ -44,16 +50,10 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
         stage: {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(stage + "/")}
         for stage in ("val", "test")
     }
-    console.print(f"{shown(checkpoint)} on {task.source.name}")
-    for note in task.notes:
-        console.print(f"[dim]note: {note}[/dim]")
+    console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False)
+    tell_notes(console, task.notes)
     console.print(scores_table(by_split["val"], by_split["test"]))
-    if cfg.to is not None:
-        _write(Path(cfg.to), by_split)
+    if to is not None:
+        with replacing(to) as file:
+            file.write(json.dumps(by_split, indent=2) + "\n")
     return by_split
-
-
-def _write(path: Path, scores: dict[str, dict[str, float]]) -> None:
-    if not path.parent.is_dir():
-        raise UserError(f"to={path}: there is no folder {path.parent}. Make it, or set another file.")
-    path.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")

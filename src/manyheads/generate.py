@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
+from manyheads.atomic import replacing
 from manyheads.errors import EXIT_DONE, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -22,11 +21,12 @@ manyheads generate: let a trained model write.
 usage: manyheads generate run=FOLDER [KEY=VALUE ...] ["PROMPT" ...]
 
 Each argument that is no KEY=VALUE is a prompt of its own: put quotes around it. What comes after -- is a prompt
-whatever it looks like. Without a prompt the model starts a new text.
+whatever it looks like. Without a prompt the model starts a new text. The screen shows the prompt and what follows it.
+Defaults are in parentheses.
 
 where from
   run=FOLDER               a run folder (`manyheads runs` lists them) or a checkpoint file
-  checkpoint=NAME          best, last or another file of its checkpoints/ (best; last where there is no best)
+  checkpoint=NAME          best, last or another file of its checkpoints/ (best, or last where there is none)
   device=NAME              cpu, cuda, ... (an accelerator if there is one)
   allow=[MODULE,...]       modules outside manyheads that the run's config may build from; trust them first
 how the next token is chosen, in this order
@@ -89,10 +89,12 @@ def generate(
     One text is shown as it comes; several are shown in order, each under a line that says which it is. `options` are
     those of `LoadedLM.generate`. Raises UserError, before the model is loaded where that is possible.
     """
+    from manyheads.run.folder import writable_file
+
     prompts = [*prompts, *(read_prompts(Path(input)) if input is not None else [])]
     if not prompts:
         prompts = [""]
-    out = None if to is None else _writable(Path(to).expanduser())
+    out = None if to is None else writable_file(to, "to")
     if isinstance(options.get("stop"), str):
         options["stop"] = [options["stop"]]
     _check_options(options)
@@ -161,11 +163,9 @@ def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
                     f"""with special characters: '{key}="..."'."""
                 ) from error
     if settings.get("run") is None:
-        from manyheads.run.find import newest_run
+        from manyheads.run.find import run_not_set
 
-        newest = newest_run()
-        hint = f"such as run={newest}" if newest else "a run folder; `manyheads train` makes one under outputs/runs"
-        raise UserError(f"run is not set: add run=FOLDER, {hint}.")
+        raise run_not_set()
     settings |= {key: str(settings[key]) for key in _TEXTS if settings.get(key) is not None}
     if "stop" in settings:
         settings["stop"] = _unescaped(settings["stop"])
@@ -212,14 +212,6 @@ def _check_options(options: dict[str, Any]) -> None:
     Options(**options)
 
 
-def _writable(path: Path) -> Path:
-    if not path.parent.is_dir():
-        raise UserError(f"to={path}: there is no folder {path.parent}. Make it, or set another file.")
-    if path.is_dir():
-        raise UserError(f"to={path} is a folder: set a file, such as to={path / 'texts.jsonl'}.")
-    return path
-
-
 def _tell_long_prompts(lm: LoadedLM, prompts: Sequence[str], context: int | None) -> None:
     from manyheads.decoding.text import encode
 
@@ -232,24 +224,12 @@ def _tell_long_prompts(lm: LoadedLM, prompts: Sequence[str], context: int | None
 
 def _write_lines(path: Path, lm: LoadedLM, prompts: Sequence[str], options: dict[str, Any]) -> None:
     count = 0
-    with whole_file(path) as file:
+    with replacing(path) as file:
         for sample in lm.samples(prompts, **options):
             row = {name: getattr(sample, name) for name in ("prompt", "sample", "text", "tokens", "finish")}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     sys.stdout.write(f"{count} texts in {path}\n")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """A file that gets its name when it is complete, and is gone when something fails before."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            yield file
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _show_pieces(*groups: Iterable[str]) -> None:

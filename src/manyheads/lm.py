@@ -37,15 +37,15 @@ class LM(pl.LightningModule):
         metrics: Sequence[type[Metric]],
         optimization: Callable[..., Any] | None = None,
         budget: Budget | None = None,
-        record: Mapping[str, Any] | None = None,
+        record: Callable[[LM], Mapping[str, Any]] | None = None,
     ) -> None:
-        """`optimization(module=...)` makes the optimizer and its schedule; `record` goes into every checkpoint."""
+        """`optimization(module=...)` makes the optimizer and its schedule; `record(lm)` goes into each checkpoint."""
         super().__init__()
         self.network = network
         self.head = head
         self.optimization = optimization
         self.budget = budget or Budget(max_steps=1)
-        self.record = dict(record or {})
+        self.record = record
         self.val_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
         self.test_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
         self.train_totals = Totals()
@@ -81,16 +81,24 @@ class LM(pl.LightningModule):
         return self.head(self.network(batch), batch)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Divides the gradients by the true token count; Lightning has divided by micro-batches, DDP by ranks."""
+        """Divides the gradients by the true token count (Lightning has divided by micro-batches, DDP by ranks), and ends
+        the run with this step when its budget is used up."""
         assert self._step_count is not None
         count = self._step_count.detach().to(torch.float64 if self.device.type == "cpu" else torch.float32)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(count)
         factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / count.clamp(min=1)
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        torch._foreach_mul_(gradients, factor.item() if self.device.type == "cpu" else factor)
+        scale = factor.item() if self.device.type == "cpu" else factor
+        torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
         self._tokens = self._tokens + (int(count) if self.device.type == "cpu" else count)
         self._step_count = None
+        # here and not at the batch's end, since callbacks save or leave there before this module's own hook is called
+        self.steps_done = self.trainer.global_step + 1
+        if self.budget.max_tokens is not None:
+            self.budget.tokens = self.tokens_seen
+        if self.budget.exhausted(self.steps_done, self.total_steps()):
+            self.trainer.should_stop = True  # after one last validation
 
     def configure_gradient_clipping(
         self,
@@ -102,21 +110,9 @@ class LM(pl.LightningModule):
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
         self.last_grad_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Ends the run, after one last validation, when the budget is used up."""
-        if self._step_count is not None:
-            return
-        self.steps_done = self.trainer.global_step
-        if self.budget.max_tokens is not None:
-            self.budget.tokens = self.tokens_seen
-        if self.budget.exhausted(self.trainer.global_step, self.total_steps()):
-            self.trainer.should_stop = True
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds the batch to the validation metrics."""
-        output = self(batch)
-        for metric in self.val_metrics.values():
-            metric.update(output, batch)
+        _update(self.val_metrics, self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Makes `val/<name>` known to loggers and callbacks."""
@@ -127,9 +123,7 @@ class LM(pl.LightningModule):
         hidden = self.network(batch)
         losses = self.head.losses(hidden, batch)
         learned = batch["labels"] != IGNORE
-        output = HeadOutput(losses.sum(dtype=torch.float64), learned.sum())
-        for metric in self.test_metrics.values():
-            metric.update(output, batch)
+        _update(self.test_metrics, HeadOutput(losses.sum(dtype=torch.float64), learned.sum()), batch)
         if "examples" in batch:
             self.examples.add(batch["examples"][learned], losses[learned])
 
@@ -166,18 +160,20 @@ class LM(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Puts the run's record beside the weights, so that the file rebuilds itself."""
         checkpoint["manyheads"] = {
-            **self.record,
+            **(self.record(self) if self.record else {}),
             "step": int(self.trainer.global_step),
             "tokens_seen": self.tokens_seen,
             "budget": self.budget.state_dict(),
+            "train_totals": self.train_totals.peek(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up the count of tokens and the budget where the checkpoint left them."""
+        """Takes up the counts and the budget where the checkpoint left them."""
         record = checkpoint.get("manyheads", {})
         self._tokens = record.get("tokens_seen", 0)
         self.steps_done = record.get("step", 0)
         self.budget.load_state_dict(record.get("budget", {}))
+        self.train_totals.start_from(*record.get("train_totals", (0.0, 0.0)))
 
     def _publish(self, stage: str, metrics: nn.ModuleDict) -> None:
         for name, metric in metrics.items():
@@ -188,26 +184,43 @@ class LM(pl.LightningModule):
             metric.reset()
 
 
+def _update(metrics: nn.ModuleDict, output: HeadOutput, batch: Batch) -> None:
+    for metric in metrics.values():
+        assert isinstance(metric, Metric)
+        metric.update(output, batch)
+
+
 class Totals:
     """The training loss since the last log: a sum and a count that stay on the device until they are taken."""
 
     def __init__(self) -> None:
         self._sums: Tensor | None = None
+        self._before = (0.0, 0.0)  # of an earlier process that was not logged
 
     def add(self, output: HeadOutput) -> None:
         """Adds one micro-batch."""
         sums = torch.stack([output.loss_sum.detach().float(), output.count.float()]).double()
         self._sums = sums if self._sums is None else self._sums + sums
 
-    def take(self) -> tuple[float, float]:
-        """(sum of losses in nats, label tokens) over all ranks since the last call; one wait for the device."""
+    def start_from(self, loss: float, count: float) -> None:
+        """Goes on from what `peek` gave to an earlier process."""
+        self._sums, self._before = None, (loss, count)
+
+    def peek(self) -> tuple[float, float]:
+        """(sum of losses in nats, label tokens) over all ranks since `take` was called; one wait for the device."""
         if self._sums is None:
-            return 0.0, 0.0
-        sums, self._sums = self._sums, None
+            return self._before
+        sums = self._sums.clone()
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(sums)
         loss, count = sums.tolist()
-        return loss, count
+        return self._before[0] + loss, self._before[1] + count
+
+    def take(self) -> tuple[float, float]:
+        """What `peek` gives; then counting starts anew."""
+        taken = self.peek()
+        self.start_from(0.0, 0.0)
+        return taken
 
 
 class ExampleSums:

@@ -18,7 +18,7 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     str: "a text",
     type(None): "null",
-    list: "a list",
+    list: "a list, such as [A,B]",
     dict: "a mapping",
     Path: "a path",
 }
@@ -52,6 +52,13 @@ def check_settings(target: Callable[..., Any], settings: Mapping[str, Any], key:
             )
         if name in hints and not admits(hints[name], value):
             raise UserError(f"{key}.{name}={value}: set {in_words(hints[name])}.")
+
+
+def check_values(hints: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raises UserError for a value that the annotation of its key does not admit."""
+    for key, value in values.items():
+        if not admits(hints[key], value):
+            raise UserError(f"{key}={value}: set {in_words(hints[key])}.")
 
 
 def admits(hint: Any, value: Any) -> bool:

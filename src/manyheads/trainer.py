@@ -10,20 +10,26 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.accelerators import AcceleratorRegistry
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import CheckpointIO
-from pytorch_lightning.profilers import Profiler, PyTorchProfiler
+from pytorch_lightning.strategies import StrategyRegistry
 
-from manyheads.errors import UserError, check_range
+from manyheads.callbacks.trace import Trace
+from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.marks import builder
 from manyheads.optim.budget import Budget
 
 LIMITS = ("max_steps", "max_epochs", "max_minutes", "max_tokens")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "32", "bf16", "16", "64")
+"""Lightning's, of which the last four are short names."""
 
 
 def budget(settings: Mapping[str, Any]) -> Budget:
     """The run's budget out of the keys of `trainer`."""
-    return Budget(**{name: settings.get(name) for name in LIMITS})
+    limits: dict[str, Any] = {name: settings.get(name) for name in LIMITS}
+    return Budget(**limits)
 
 
 @builder
@@ -42,7 +48,7 @@ def trainer(
     devices: int | str | list[int] = "auto",
     strategy: str = "auto",
     num_nodes: int = 1,
-    precision: str = "auto",
+    precision: int | str = "auto",
     accumulate_grad_batches: int = 1,
     gradient_clip_val: float | None = 1.0,
     log_every_n_steps: int = 10,
@@ -58,20 +64,26 @@ def trainer(
     `precision="auto"` takes bf16-mixed where the device does it well and 32-true elsewhere; `max_minutes` and
     `max_tokens` are watched by the LM's budget. Raises UserError for values out of range and devices that are not there.
     """
-    check_range("trainer.accumulate_grad_batches", accumulate_grad_batches, 1)
-    check_range("trainer.log_every_n_steps", log_every_n_steps, 1)
-    check_range("trainer.val_every_n_steps", val_every_n_steps, 1)
+    check_count("trainer.accumulate_grad_batches", accumulate_grad_batches)
+    check_count("trainer.log_every_n_steps", log_every_n_steps)
+    check_count("trainer.val_every_n_steps", val_every_n_steps)
+    check_count("trainer.num_nodes", num_nodes)
+    check_choice("trainer.precision", str(precision), PRECISIONS)
+    check_choice("trainer.strategy", strategy, ("auto", *StrategyRegistry.available_strategies()))
     if gradient_clip_val is not None:
         check_range("trainer.gradient_clip_val", gradient_clip_val, 0)
+    limits = {"train": limit_train_batches, "val": limit_val_batches, "test": limit_test_batches}
+    for split, limit in limits.items():
+        _check_limit(f"trainer.limit_{split}_batches", limit)
     check_devices(accelerator, devices)
     _quiet()
-    return pl.Trainer(
+    return _lightnings(
         accelerator=accelerator,
         devices=devices,
         strategy=strategy,
         num_nodes=num_nodes,
         precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *([Trace(folder / "profile" / "trace.json")] if profile else [])],
         logger=list(loggers),
         max_steps=-1 if max_steps is None else max_steps,
         max_epochs=-1 if max_epochs is None else max_epochs,
@@ -90,23 +102,34 @@ def trainer(
         use_distributed_sampler=False,
         deterministic=fixed,
         plugins=[checkpoint_io] if checkpoint_io else None,
-        profiler=_profiler(folder) if profile else None,
         detect_anomaly=detect_anomaly,
         default_root_dir=folder,
         enable_autolog_hparams=False,
     )
 
 
-def choose_precision(precision: str, accelerator: str) -> str:
-    """The precision that `auto` stands for on this machine."""
+def _lightnings(**settings: Any) -> pl.Trainer:
+    """Lightning's Trainer; what does not go together on this machine it knows best."""
+    try:
+        return pl.Trainer(**settings)
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        asked = " ".join(
+            f"trainer.{key}={settings[key]}" for key in ("accelerator", "devices", "strategy", "precision")
+        )
+        raise UserError(f"{asked}: {' '.join(str(error).split())[:300]}") from error
+
+
+def choose_precision(precision: int | str, accelerator: str) -> str:
+    """The precision that `auto` stands for on this machine; any other as it is."""
     if precision != "auto":
-        return precision
+        return str(precision)
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
 def check_devices(accelerator: str, devices: int | str | list[int]) -> None:
     """Raises UserError when the devices asked for are not there."""
+    check_choice("trainer.accelerator", accelerator, ("auto", "gpu", *AcceleratorRegistry.available_accelerators()))
     if accelerator in ("gpu", "cuda"):
         there = torch.cuda.device_count()
         wanted = len(devices) if isinstance(devices, list) else devices
@@ -124,11 +147,12 @@ def check_devices(accelerator: str, devices: int | str | list[int]) -> None:
             raise UserError("trainer.devices=0: set at least 1, or auto.")
 
 
-def _profiler(folder: Path) -> Profiler:
-    """A trace of a few steps for chrome://tracing or ui.perfetto.dev."""
-    return PyTorchProfiler(
-        dirpath=folder / "profile", filename="trace", export_to_chrome=True, sort_by_key="cpu_time_total"
-    )
+def _check_limit(key: str, limit: int | float | None) -> None:
+    """A whole number counts batches, a fraction is a share of them."""
+    if isinstance(limit, float):
+        check_range(key, limit, 0, 1, hint="A whole number counts batches.")
+    if limit is not None and limit <= 0:
+        raise UserError(f"{key}={limit}: set a number above 0, or null for all batches.")
 
 
 def _quiet() -> None:

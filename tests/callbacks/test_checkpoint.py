@@ -40,7 +40,7 @@ def test_the_direction_is_the_metrics(fit: Any, tiny: Any, folder: Path) -> None
     saver = make(folder, higher_is_better=True)
     fit(tiny(scores=[1.0, 3.0, 2.0]), [saver], max_steps=6, val_check_interval=2)
     assert steps(folder) == {"best.ckpt": 4, "last.ckpt": 6}
-    assert saver.best_score == 3.0
+    assert saver.scores[0] == 3.0
 
 
 def test_a_file_system_without_links_gets_copies(

@@ -145,3 +145,18 @@ def test_the_command_is_relative_where_it_can_be(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path / "here")
     assert resume_command(tmp_path / "here" / "runs" / "a") == "python train.py resume=runs/a"
     assert resume_command(tmp_path / "b") == f"python train.py resume={tmp_path / 'b'}"
+
+
+def test_a_step_that_a_validation_follows_has_it_first(fit: Any, tiny: Any, tmp_path: Path) -> None:
+    """Guards against a hole in the log: a resumed run does not make up for a validation. The step is saved before it."""
+    saved: list[bool] = []
+    lm = tiny(
+        on_step=send(signal.SIGTERM, at=3),
+        on_val_batch=lambda batch: saved.append((tmp_path / "last.ckpt").exists()),
+        scores=[3.0],
+    )
+    with pytest.raises(Interrupted, match="after step 4, saved"):
+        fit(lm, make(tmp_path), max_steps=9, val_check_interval=4)
+    assert saved == [True, True]
+    assert lm.scores == []
+    assert read_checkpoint(tmp_path / "last.ckpt")["callbacks"]["RunCheckpoint"]["steps"] == [4]

@@ -31,15 +31,11 @@ def test_segments_of_later_steps_are_one() -> None:
     segments = cache.segments(None, 1)
     assert segments is not None
     assert segments.tolist() == [[0, 1, 1], [1, 1, 1]]
-    cache.advance(1)
-    assert cache.valid is not None
-    assert cache.valid.tolist() == [[False, True, True], [True, True, True]]
 
 
 def test_segments_that_come_late_leave_earlier_positions_real() -> None:
     cache = Cache(num_layers=1, batch_size=1, max_len=4)
     assert cache.segments(None, 2) is None
-    assert cache.valid is None
     cache.advance(2)
     segments = cache.segments(torch.tensor([[1]]), 1)
     assert segments is not None

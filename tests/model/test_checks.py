@@ -1,7 +1,7 @@
 import pytest
 
 from manyheads.errors import UserError
-from manyheads.model.checks import check_count, check_divides, check_fraction, check_positive
+from manyheads.model.checks import check_divides, check_fraction, check_positive
 
 
 def message(check, *arguments: object) -> str:  # type: ignore[no-untyped-def]
@@ -22,10 +22,8 @@ def test_a_value_below_its_divisor_names_no_zero() -> None:
 
 def test_bounds() -> None:
     check_divides("a", 128, "b", 4)
-    check_count("a", 1)
     check_fraction("a", 0.0)
     check_positive("a", 1e-12)
-    assert "at least 1" in message(check_count, "a", True)
     assert "less than 1" in message(check_fraction, "a", 1.0)
     assert "above 0" in message(check_positive, "a", 0.0)
     assert message(check_positive, "a", -1.0) == "a=-1.0: set a number above 0."

@@ -72,8 +72,6 @@ def test_cached_steps_of_left_padded_prompts_equal_whole_rows(positions: str) ->
         whole = torch.cat(hidden, 1)
         for row, (text, pad) in enumerate(zip(rows, pads, strict=True)):
             torch.testing.assert_close(whole[row, pad:], net(Batch(input_ids=text[None]))[0], rtol=1e-10, atol=1e-10)
-    assert cache.valid is not None
-    assert cache.valid.sum(1).tolist() == [9, 6, 7]
 
 
 @pytest.mark.parametrize("positions", KINDS)

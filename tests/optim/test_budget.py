@@ -30,7 +30,7 @@ def test_steps_and_epochs_count_by_the_steps_they_come_to() -> None:
 def test_tokens_end_a_run_that_steps_do_not() -> None:
     """Guards against a schedule that stands still when tokens are the limit."""
     budget = Budget(max_tokens=1000)
-    budget.add(250)
+    budget.tokens += 250
     assert budget.fraction(7, math.inf) == 0.25
     budget.tokens = 1000
     assert budget.exhausted(8, math.inf)
@@ -76,9 +76,9 @@ def test_the_limit_nearest_to_its_end_counts() -> None:
 @pytest.mark.parametrize(
     ("limits", "text"),
     [
-        ({"max_steps": 0}, "trainer.max_steps=0: set a number of at least 1."),
-        ({"max_steps": -2}, "trainer.max_steps=-2: set a number of at least 1."),
-        ({"max_epochs": 0}, "trainer.max_epochs=0: set a number of at least 1."),
+        ({"max_steps": 0}, "trainer.max_steps=0: set a whole number of at least 1."),
+        ({"max_steps": -2}, "trainer.max_steps=-2: set a whole number of at least 1."),
+        ({"max_epochs": 0}, "trainer.max_epochs=0: set a whole number of at least 1."),
         ({"max_tokens": 1.5}, "trainer.max_tokens=1.5: set a whole number of at least 1."),
         ({"max_minutes": 0}, "trainer.max_minutes=0: set a number above 0."),
         ({"max_minutes": "soon"}, "trainer.max_minutes=soon: set a number."),

@@ -11,7 +11,7 @@ import torch
 
 from manyheads.errors import UserError
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint
-from manyheads.run.folder import SCHEMA
+from manyheads.run.results import SCHEMA
 from manyheads.testing import tiny_checkpoint, tiny_run
 
 

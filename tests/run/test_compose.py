@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import Interrupted, UserError, explain
-from manyheads.run.compose import compose, compose_over, hydra_main
+from manyheads.run.compose import compose, hydra_main
 from manyheads.run.composer import Base
 
 RUN = OmegaConf.create(
@@ -183,6 +183,15 @@ def test_a_folder_of_ones_own_adds_choices(conf: Path, tmp_path: Path) -> None:
     assert [c["data"] for c in task.configs] == [{"_target_": "mine.f"}] * 2
 
 
+def test_two_choices_of_one_thing_are_refused(conf: Path) -> None:
+    """Hydra merges both yamls into one node: the target of one with the settings of the other, and no word of it."""
+    with pytest.raises(UserError, match=r"model=\[small,large\]: these would be mixed into one model"):
+        compose("train", ["model=[small,large]"], conf)
+    with pytest.raises(UserError, match="mixed into one data"):
+        hydra_main("train", ["data=[tiny,text]"], conf, lambda *_: None)
+    assert set(compose("train", ["logger=[wandb,csv]"], conf).config.logger) == {"wandb", "csv"}
+
+
 def test_experiments_compose(conf: Path) -> None:
     task = Calls()
     hydra_main("train", ["experiment=big"], conf, task)
@@ -199,6 +208,6 @@ def test_from_python(conf: Path) -> None:
     config, choices = compose("train", ["model=large", "model.norm=layer"], conf)
     assert (config.model.dim, config.model.norm, choices["model"]) == (64, "layer", "large")
     assert "hydra" not in config
-    assert compose_over(RUN, ["optim=sgd"], conf).optim.lr == 0.5
+    assert compose("train", ["optim=sgd"], conf, Base(RUN, {})).config.optim.lr == 0.5
     with pytest.raises(UserError, match="data has no choice"):
         compose("train", ["data=txet"], conf)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manyheads.errors import UserError
-from manyheads.run.find import find_runs, is_run_folder, newest_run, pick_run
+from manyheads.run.find import find_runs, is_run_folder, newest_run, pick_run, run_not_set
 
 OLD, NEW, SWEPT = "2026-01-01_00-00-00-generation-tiny", "2026-01-03_00-00-00-generation-tiny", "2026-01-02_00-00-00"
 
@@ -23,6 +23,7 @@ def test_newest_first_whatever_kind() -> None:
     assert [run.name for run in find_runs()] == [NEW, f"{SWEPT}/7", OLD]
     assert newest_run() == Path("outputs/runs") / NEW
     assert newest_run(Path("nowhere")) is None
+    assert str(run_not_set()) == f"run is not set: add run=FOLDER, such as run=outputs/runs/{NEW}."
 
 
 @pytest.mark.usefixtures("three")

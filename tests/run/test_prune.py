@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from manyheads.run.prune import size, size_text
+from manyheads.run.prune import size
 from manyheads.run.runs import main
 
 Make = Callable[..., Path]
@@ -55,14 +55,3 @@ def test_size_counts_a_file_once_and_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "big" / "c").write_bytes(b"x" * 9000)
     (folder / "out").symlink_to(tmp_path / "big")
     assert size(folder) == 500
-
-
-def test_sizes_in_words() -> None:
-    assert [size_text(n) for n in (0, 999, 1000, 2_500_000, 10**13, 10**16)] == [
-        "0 B",
-        "999 B",
-        "1.0 kB",
-        "2.5 MB",
-        "10.0 TB",
-        "10000.0 TB",
-    ]

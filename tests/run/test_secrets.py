@@ -63,3 +63,25 @@ def test_masked_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MANYHEADS_SECRET_X", "planted")
     text = secrets.mask("a planted thing at https://me:pw@host/x?token=abc&y=1")
     assert text == "a *** thing at https://***@host/x?token=***&y=1"
+
+
+def test_what_is_said_about_a_key_does_not_repeat_its_secret() -> None:
+    """A config that was never composed is not known to `mask`: there the key's name must do."""
+    said = "data.token=abc is no setting; +x={api_key: 'abc', n: 1}, tokenizer.path=t.json, max_tokens=5, WANDB_API_KEY=abc"
+    assert secrets.mask_said(said) == (
+        "data.token=*** is no setting; +x={api_key: '***', n: 1}, tokenizer.path=t.json, max_tokens=5, WANDB_API_KEY=***"
+    )
+    assert secrets.mask_said("no file https:/me:pw@host/x") == "no file https:/***@host/x"
+
+
+def test_a_value_made_of_a_secret_stays_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "from-the-environment")
+    monkeypatch.setenv("MANYHEADS_SECRET_B_PASSWORD", "")
+    written = {
+        "a": "${oc.env:MY_TOKEN}", "b": {"password": "literal", "size": 3}, "c": "Bearer ${a}", "d": "${b.password}",
+        "e": "${b.size}", "f": ["${c}"],
+    }  # fmt: skip
+    masked = secrets.masked_config(OmegaConf.create(written))
+    hidden = {"password": "${oc.env:MANYHEADS_SECRET_B_PASSWORD}", "size": 3}
+    assert masked == {**written, "b": hidden, "e": 3}
+    assert OmegaConf.create(masked).f[0] == "Bearer from-the-environment"

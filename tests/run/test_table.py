@@ -5,7 +5,7 @@ import pytest
 
 from manyheads.errors import UserError
 from manyheads.run.find import find_runs
-from manyheads.run.table import flat_config, lower_is_better, number_text, sort_runs
+from manyheads.run.table import flat_config, lower_is_better, number_text, size_text, sort_runs
 
 
 def test_which_way_is_better() -> None:
@@ -20,6 +20,17 @@ def test_which_way_is_better() -> None:
 )
 def test_numbers_as_text(value: float | None, text: str) -> None:
     assert number_text(value) == text
+
+
+def test_sizes_in_words() -> None:
+    assert [size_text(n) for n in (0, 999, 1000, 2_500_000, 10**13, 10**16)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "2.5 MB",
+        "10.0 TB",
+        "10000.0 TB",
+    ]
 
 
 def test_no_runs_sort_to_nothing() -> None:

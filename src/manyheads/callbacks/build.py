@@ -18,7 +18,7 @@ from manyheads.callbacks.rng import RngState
 from manyheads.callbacks.samples import Samples
 from manyheads.callbacks.throughput import Throughput
 from manyheads.decoding.sampling import sampling
-from manyheads.errors import UserError, check_range, did_you_mean
+from manyheads.errors import UserError, check_count, check_range, did_you_mean
 from manyheads.marks import builder
 from manyheads.metric.base import Metric
 from manyheads.task.base import Task
@@ -60,14 +60,15 @@ def callbacks(
     Raises UserError for a monitor that no metric gives, and for numbers out of range.
     """
     metric = check_monitor(monitor, metrics)
-    _check_counts(1, save_best=save_best, save_every_n_steps=save_every_n_steps, keep=keep, patience=patience)
-    _check_counts(1, sample_tokens=sample_tokens)
-    _check_counts(0, samples=samples)
+    saved = {"save_best": save_best, "save_every_n_steps": save_every_n_steps, "keep": keep}
+    for name, count in {**saved, "patience": patience, "sample_tokens": sample_tokens}.items():
+        if count is not None:
+            check_count(f"callbacks.{name}", count)
+    check_count("callbacks.samples", samples, 0)
     check_range("callbacks.min_delta", min_delta, 0)
     check_range("callbacks.sample_temperature", sample_temperature, 0)
     check_range("callbacks.refresh_per_second", refresh_per_second, 0.01)
     up = metric.higher_is_better
-    saved = {"save_best": save_best, "save_every_n_steps": save_every_n_steps, "keep": keep}
     stop = {"patience": patience, "min_delta": min_delta}
 
     checkpoint = RunCheckpoint(folder=folder / "checkpoints", monitor=monitor, higher_is_better=up, **saved)
@@ -104,9 +105,3 @@ def check_monitor(monitor: str, metrics: Sequence[type[Metric]]) -> type[Metric]
             f"callbacks.monitor={monitor} is not measured; set one of {', '.join(names)}.{did_you_mean(monitor, names)}"
         )
     return names[monitor]
-
-
-def _check_counts(low: int, **counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
-            raise UserError(f"callbacks.{name}={value}: set a whole number of at least {low}.")

@@ -63,11 +63,6 @@ class RunCheckpoint(pl.Callback):
         """Where the newest checkpoint is."""
         return self.folder / LAST
 
-    @property
-    def best_score(self) -> float | None:
-        """The best value of `monitor` so far; None before the first validation."""
-        return self.scores[0] if self.scores else None
-
     def rank(self, score: float) -> int:
         """The place, from 0, that `score` takes among the best so far; `save_best` or more means none. NaN is last."""
         if math.isnan(score):

@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import errno
-import os
 import pickle
 import re
-import tempfile
 import warnings
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from manyheads.atomic import replacing
 from manyheads.errors import UserError
-
-TEMPORARY = ".writing"
-"""How the name of a file ends while it is written."""
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Writes beside `path`, syncs to the disk and renames; on any failure the old file stays whole.
+    """Writes the file; on any failure the old one stays whole.
 
     Raises OSError when the disk is full or the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-    _sync_folder(path.parent)
+    with replacing(path, "wb") as file:
+        _save(checkpoint, file)
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -81,7 +65,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(Path(path), map_location)
 
 
-def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+def _save(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
     """torch.save to an open file; a disk that fills up is an OSError."""
     try:
         torch.save(checkpoint, file)
@@ -105,20 +89,3 @@ def _others(path: Path) -> str:
     """Which whole checkpoints stand beside `path`."""
     names = sorted(file.stem for file in path.parent.glob("*.ckpt") if file.name != path.name)
     return f" Beside it: checkpoint={' or '.join(names)}." if names else ""
-
-
-def _umask() -> int:
-    # the only portable way to read it is to set it
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself survive a power cut, where the system can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

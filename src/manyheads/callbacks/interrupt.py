@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from manyheads.callbacks.checkpoint import RunCheckpoint
-from manyheads.callbacks.step import is_fitting, step_is_done, training_is_over
+from manyheads.callbacks.step import is_fitting, step_is_done, training_is_over, validation_is_due
 from manyheads.errors import SIGNAL_BASE, Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -21,10 +21,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class Interrupt(pl.Callback):
     """After a signal: `last.ckpt` at the next optimizer step's end, then `Interrupted`.
 
-    A validation within training is finished first, since a half-done one cannot be resumed. Scoring outside of training
-    ends at the next batch. A second signal raises at once; a third ends the process. All ranks end at the same step, whichever
-    of them was told. The handlers are ours from the start of training, so that Lightning's, which end the process with
-    code 0 or 1, never run; those from before come back afterwards.
+    A validation within training, also one that is due after that step, is finished first, since a resumed run would not
+    make up for it. Scoring outside of training ends at the next batch. A second signal raises at once; a third ends the
+    process. All ranks end at the same step, whichever of them was told. The handlers are ours from the start of training,
+    so that Lightning's, which end the process with code 0 or 1, never run; those from before come back afterwards.
 
     Args:
         checkpoint: saves `last.ckpt`.
@@ -51,8 +51,12 @@ class Interrupt(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # the run's last step has its validation first
-        if step_is_done(trainer) and self._told(trainer) and not training_is_over(trainer):
+        if not step_is_done(trainer) or not self._told(trainer):
+            return
+        if training_is_over(trainer) or validation_is_due(trainer):
+            # a resumed run would not make up for this step's validation; saved first, for there may be little time
+            self.checkpoint.save(trainer)
+        else:
             self._leave(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

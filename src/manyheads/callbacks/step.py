@@ -21,6 +21,12 @@ def training_is_over(trainer: pl.Trainer) -> bool:
     return trainer.should_stop or trainer.fit_loop.epoch_loop.global_step == trainer.max_steps
 
 
+def validation_is_due(trainer: pl.Trainer) -> bool:
+    """Whether a validation follows on the batch that just ended."""
+    fetcher = trainer.fit_loop._data_fetcher
+    return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+
+
 def is_fitting(trainer: pl.Trainer) -> bool:
     """Whether the trainer fits; a validation inside `fit` counts."""
     return trainer.state.fn == TrainerFn.FITTING

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from manyheads.data.source import SPLITS
 from manyheads.errors import UserError, did_you_mean
@@ -38,15 +39,21 @@ def find(path: Paths | Mapping[str, Paths] | None, suffixes: Sequence[str]) -> F
     """The files that `data.path` names: a file, folder or glob, several of those, or a mapping of splits to those.
 
     Unless it is a mapping, a file belongs to the split that its name, or a folder's name below the one given, says; all
-    are train when none does. Empty files are passed over. Raises UserError when there is none.
+    are train when none does. Empty files are passed over. Raises UserError when there is none, for all or for a split.
     """
     if path is None:
         raise UserError(
             "data.path is not set. Set data.path=FILE, a folder, or a glob in quotes such as 'texts/*.txt'."
         )
-    if isinstance(path, Mapping):
-        return Found({split: list(_not_empty(_expand(path[key], suffixes))) for split, key in _keys(path).items()}, [])
-    return _by_name(_not_empty(_expand(path, suffixes)))
+    try:
+        if isinstance(path, Mapping):
+            found = {split: _expand(path[key], suffixes) for split, key in _keys(path).items()}
+            return Found({split: _not_empty(list(files)) for split, files in found.items()}, [])
+        return _by_name(_expand(path, suffixes))
+    except PermissionError as error:
+        raise UserError(
+            f"data.path={error.filename} cannot be read: permission denied. Set its rights, or another path."
+        ) from error
 
 
 def _keys(path: Mapping[str, Paths]) -> dict[str, str]:
@@ -65,9 +72,10 @@ def _by_name(files: dict[Path, tuple[str, ...]]) -> Found:
     for file, parts in files.items():
         said = [ALIASES[word] for part in reversed(parts) for word in _words(part) if word in ALIASES]
         (splits[said[0]] if said else unnamed).append(file)
-    named = {split: found for split, found in splits.items() if found}
+    named = {split: _not_empty(found, f" It is all there is for {split}.") for split, found in splits.items() if found}
     if not named:
-        return Found({"train": unnamed}, [])
+        return Found({"train": _not_empty(unnamed)}, [])
+    unnamed = [file for file in unnamed if file.stat().st_size]
     notes = [f"{len(unnamed)} file(s) passed over, their names say no split: {unnamed[0].name}"] if unnamed else []
     return Found(named, notes)
 
@@ -76,18 +84,17 @@ def _words(part: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(part)]
 
 
-def _not_empty(files: Iterable[tuple[Path, tuple[str, ...]]]) -> dict[Path, tuple[str, ...]]:
-    """Files by the names that tell their split; those of no byte left out."""
-    found = dict(files)
-    kept = {file: parts for file, parts in found.items() if file.stat().st_size}
+def _not_empty(files: Sequence[Path], why: str = "") -> list[Path]:
+    """The files but those of no byte."""
+    kept = [file for file in files if file.stat().st_size]
     if not kept:
-        which = next(iter(found))
-        raise UserError(f"data.path={which} is empty. Set data.path to a file with text in it.")
+        raise UserError(f"data.path={files[0]} is empty.{why} Set data.path to a file with text in it.")
     return kept
 
 
-def _expand(paths: Paths, suffixes: Sequence[str]) -> list[tuple[Path, tuple[str, ...]]]:
-    files = []
+def _expand(paths: Paths, suffixes: Sequence[str]) -> dict[Path, tuple[str, ...]]:
+    """Files by the names that tell their split."""
+    files: list[tuple[Path, tuple[str, ...]]] = []
     for path in [paths] if isinstance(paths, str) else paths:
         place = Path(path).expanduser()
         if place.is_dir():
@@ -96,14 +103,16 @@ def _expand(paths: Paths, suffixes: Sequence[str]) -> list[tuple[Path, tuple[str
             files.append((place, (place.name,)))
         else:
             files += [(file, (file.name,)) for file in _globbed(place, path)]
-    return files
+    return dict(files)
 
 
 def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    try:
-        inside = sorted(file for file in folder.rglob("*") if file.is_file() and not _hidden(file.relative_to(folder)))
-    except PermissionError as error:
-        raise UserError(f"data.path={folder} cannot be read: permission denied.") from error
+    # a folder that cannot be read must not pass for an empty one
+    inside = []
+    for top, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        inside += [Path(top, name) for name in names if not _hidden(name)]
+    inside = sorted(file for file in inside if file.is_file())
     found = [file for file in inside if _suffix(file) in suffixes]
     if not found:
         there = f"it has {', '.join(file.name for file in inside[:3])}" if inside else "it is empty"
@@ -112,6 +121,10 @@ def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[Path]:
             f"Set data.path to a file, or to a glob such as '{folder}/*'."
         )
     return found
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def _globbed(place: Path, path: str) -> list[Path]:
@@ -134,8 +147,8 @@ def near(place: Path) -> str:
     return f" The folder {folder} is not there either, only {there}."
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith((".", "__")) for part in path.parts)
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__"))
 
 
 def _suffix(file: Path) -> str:

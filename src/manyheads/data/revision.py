@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from manyheads.atomic import replacing
 from manyheads.data.cache import cache_dir, fingerprint
 from manyheads.errors import UserError
 
@@ -95,6 +95,5 @@ def _refusal(name: str, revision: str | None, key: str, error: Exception) -> Use
 
 def _remember(memo: Path, commit: str) -> None:
     memo.parent.mkdir(parents=True, exist_ok=True)
-    part = memo.with_suffix(f".part-{os.getpid()}")
-    part.write_text(json.dumps(commit), encoding="utf-8")
-    part.replace(memo)
+    with replacing(memo) as file:
+        file.write(json.dumps(commit))

@@ -7,14 +7,13 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from manyheads.data.split import Places, batches_of_text, check_fraction, cut, note
+from manyheads.data.split import BATCH_ROWS, Places, batches_of_text, check_fraction, cut, note
 from manyheads.errors import UserError, check_choice
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
-BATCH_ROWS = 1000
 
 
 class Source(abc.ABC):

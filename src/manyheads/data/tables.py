@@ -131,7 +131,7 @@ def _diagnosis(kind: str, files: Sequence[Path], plain: Sequence[Path], error: E
             return UserError(f"data.path={file} is not {kind}: {fault}. Mend the file or set another data.path.")
     if "corresponds to no data" in str(error):
         return UserError(f"data.path={files[0]} has no row. Set data.path to a file with rows.")
-    reason = str(error.__cause__ or error).strip().split("\n")[0]
+    reason = str(error.__cause__ or error).strip().split("\n")[0].rstrip(".")
     return UserError(
         f"data.path={files[0]} cannot be read as {kind}: {reason}. Mend the file or set another data.path."
     )

@@ -51,11 +51,6 @@ class Cache:
         """Counts `num_new` positions as read; called once, after every layer has been updated."""
         self.length += num_new
 
-    @property
-    def valid(self) -> Tensor | None:
-        """[B, length] bool, False on padding; None when nothing was padded."""
-        return None if self._segments is None else self._segments[:, : self.length] != 0
-
     def _append(self, store: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
         room = store[layer]
         if room is None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.decoding.sampling import GREEDY, Sampling, check_count
-from manyheads.errors import UserError
+from manyheads.decoding.sampling import GREEDY, Sampling
+from manyheads.errors import UserError, check_count
 
 KEEP = 0.75  # the part of a full window that is read on; the rest is room for new tokens before it must be read again
 

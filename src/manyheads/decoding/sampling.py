@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from manyheads.errors import UserError, check_range
+from manyheads.errors import UserError, check_count, check_range
 
 NEVER = float("-inf")
 COLDEST = 1e-6  # below this temperature, differences of float32's resolution decide alone: greedy
@@ -169,12 +169,6 @@ def sampling(
         warps.append(Temperature(temperature=temperature))
     warps += _truncations(top_k, top_p, min_p)
     return Sampling(warps=tuple(warps), greedy=greedy)
-
-
-def check_count(key: str, value: object, low: int = 1) -> None:
-    """Raises UserError unless `value` is a whole number of at least `low`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise UserError(f"{key}={value}: set a whole number of at least {low}.")
 
 
 def _truncations(top_k: int | None, top_p: float | None, min_p: float | None) -> list[Warp]:

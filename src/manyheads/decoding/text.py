@@ -9,9 +9,9 @@ from typing import NamedTuple, TypedDict, final
 from torch import nn
 
 from manyheads.decoding.generate import steps
-from manyheads.decoding.sampling import Sampling, check_count, sampling
+from manyheads.decoding.sampling import Sampling, sampling
 from manyheads.decoding.stop import StopText
-from manyheads.errors import UserError
+from manyheads.errors import UserError, check_count
 from manyheads.tokenizer.base import Tokenizer
 
 

@@ -66,8 +66,8 @@ class NextToken(Head):
     def _parts(self, hidden: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The positions in parts, [N, D] and [N], whose logits are small enough on a CPU."""
         hidden, labels = hidden.flatten(0, -2), labels.flatten()
-        # a CPU's allocator asks the system anew for each large block, and filling such a block with zeros costs as much
-        # as the loss: one training step of a small network takes a fifth less time in parts
+        # a CPU's allocator asks the system anew for each large block, which comes zeroed: in parts, a training step of a
+        # small network takes 5 to 12 % less time
         size = max(1, CPU_LOGITS // len(self.weight)) if hidden.device.type == "cpu" else len(labels)
         return zip(hidden.split(size), labels.split(size), strict=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
+
+from manyheads.atomic import replacing
 
 FILE = "metrics.csv"
 STEP = "step"
@@ -82,9 +83,8 @@ class CsvLog(Logger):
 
     def _write_anew(self, columns: list[str], rows: list[dict[str, Any]]) -> None:
         head = _lines(columns, [dict(zip(columns, columns, strict=True)), *rows[:-1]])
-        beside = self._path.with_suffix(".tmp")
-        beside.write_bytes(head + _lines(columns, rows[-1:]))
-        os.replace(beside, self._path)
+        with replacing(self._path, "wb") as file:
+            file.write(head + _lines(columns, rows[-1:]))
         self._columns = columns
         self._start = len(head)
         self._row = {**rows[-1], STEP: int(rows[-1][STEP])} if rows else {}

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from manyheads.errors import UserError, check_choice
+from manyheads.errors import Interrupted, UserError, check_choice
 from manyheads.marks import builder
 
 Mode = Literal["online", "offline", "disabled"]
@@ -179,9 +180,10 @@ class WandbLog(WandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Ends the run as failed when `status` says so; Lightning calls it after each of fit and test."""
+        """Ends the run as failed when `status` says so and it was not told to stop; Lightning calls it after each of fit
+        and test, and while it handles what was raised."""
         if status == "failed":
-            self.close(failed=True)
+            self.close(failed=not isinstance(sys.exc_info()[1], Interrupted))
 
     @rank_zero_only
     def close(self, *, failed: bool = False) -> None:

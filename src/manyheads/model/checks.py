@@ -5,12 +5,6 @@ from __future__ import annotations
 from manyheads.errors import UserError
 
 
-def check_count(key: str, value: object) -> None:
-    """Raises UserError unless `value` is a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{key}={value}: set a whole number of at least 1.")
-
-
 def check_fraction(key: str, value: float) -> None:
     """Raises UserError unless 0 <= value < 1."""
     if not (_is_number(value) and 0 <= value < 1):

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from manyheads.batch import Batch
 from manyheads.decoding.cache import Cache
-from manyheads.errors import UserError, check_choice
+from manyheads.errors import UserError, check_choice, check_count
 from manyheads.model.attention import Attention, Context, attention_mask
 from manyheads.model.block import BLOCKS
-from manyheads.model.checks import check_count, check_divides, check_fraction, check_positive
+from manyheads.model.checks import check_divides, check_fraction, check_positive
 from manyheads.model.feed_forward import ACTIVATIONS, FeedForward
 from manyheads.model.initialization import INITIALIZATIONS, Shape
 from manyheads.model.norm import NORMS

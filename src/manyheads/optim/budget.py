@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypedDict
 
-from manyheads.errors import UserError, check_range
+from manyheads.errors import UserError, check_count, check_range
 
 
 class BudgetState(TypedDict, total=False):
@@ -43,7 +43,8 @@ class Budget:
         self._seconds = 0.0  # of the intervals that have ended
         self._started: float | None = None
         for name in ("max_steps", "max_epochs", "max_tokens"):
-            _check_whole(f"trainer.{name}", getattr(self, name))
+            if getattr(self, name) is not None:
+                check_count(f"trainer.{name}", getattr(self, name))
         if max_minutes is not None:
             check_range("trainer.max_minutes", max_minutes)
             if max_minutes <= 0:
@@ -62,10 +63,6 @@ class Budget:
     def stop(self) -> None:
         """Stops the clock; the time so far is kept."""
         self._seconds, self._started = self.seconds, None
-
-    def add(self, tokens: int) -> None:
-        """Counts label tokens, of all ranks."""
-        self.tokens += tokens
 
     @property
     def seconds(self) -> float:
@@ -100,11 +97,3 @@ class Budget:
         self.tokens = int(state.get("tokens", 0))
         if self._started is not None:
             self._started = self._clock()
-
-
-def _check_whole(key: str, value: float | None) -> None:
-    if value is None:
-        return
-    if isinstance(value, float):
-        raise UserError(f"{key}={value}: set a whole number of at least 1.")
-    check_range(key, value, 1)

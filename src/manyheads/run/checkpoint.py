@@ -8,7 +8,8 @@ from typing import Any
 from manyheads import __version__
 from manyheads.callbacks import checkpoint_io
 from manyheads.errors import UserError
-from manyheads.run.folder import SCHEMA, open_run_folder
+from manyheads.run.folder import open_run_folder
+from manyheads.run.results import SCHEMA
 from manyheads.tokenizer.base import Tokenizer
 
 CHECKPOINTS, SUFFIX = "checkpoints", ".ckpt"

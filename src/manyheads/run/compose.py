@@ -5,26 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import os
-import sys
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from manyheads.errors import Interrupted, UserError, explain
+from manyheads.errors import UserError
 from manyheads.run.composer import Base, Composer, unknown_key
 from manyheads.run.hydra_errors import translate
+from manyheads.run.job import Job, Leave, Task, check_complete, check_single, merged
 from manyheads.run.secrets import hide_in_argv
-
-Task = Callable[[DictConfig, Path | None, dict[str, str]], Any]
-"""What runs with a composed config: (config, the folder that a sweep gave this run or None, choice of each group)."""
-
-FULL_ERROR = "HYDRA_FULL_ERROR"
-_HYDRAS_LINE = "Error executing job with overrides"
 
 
 class Composed(NamedTuple):
@@ -40,9 +32,10 @@ def compose(verb: str, overrides: Sequence[str], conf_dir: Path, base: Base | No
     words = hide_in_argv(list(overrides))
     try:
         config = _compose(composer, words)
-        choices = _choices(config, base)
+        choices = merged(config.hydra.runtime.choices, base)
         with _open(config):
             del config["hydra"]
+        check_single(config, words)
         check_complete(config)
     except Exception as error:
         found = translate(error, words, composer)
@@ -61,11 +54,6 @@ def _compose(composer: Composer, words: list[str]) -> DictConfig:
     return composer.compose(composer.settle(words, sweep=False))
 
 
-def compose_over(run_config: DictConfig, overrides: Sequence[str], conf_dir: Path, verb: str = "train") -> DictConfig:
-    """A run's resolved config with overrides composed over it, as `compose` would. Raises UserError."""
-    return compose(verb, overrides, conf_dir, Base(run_config, {})).config
-
-
 def hydra_main(verb: str, argv: Sequence[str], conf_dir: Path, task: Task, base: Base | None = None) -> None:
     """Composes `conf_dir/<verb>.yaml` with a command line in the way of @hydra.main and calls `task` with the result.
 
@@ -75,11 +63,11 @@ def hydra_main(verb: str, argv: Sequence[str], conf_dir: Path, task: Task, base:
     args, parser = parse_flags(verb, argv)
     composer = Composer(verb, conf_dir, config_dir=args.config_dir, config_name=args.config_name, base=base)
     words = hide_in_argv(args.overrides)
-    job = _Job(verb, task, base, sweep=bool(args.multirun))
+    job = Job(verb, task, base, sweep=bool(args.multirun))
     try:
         with _quiet():
             _run(args, parser, job, composer, words)
-    except _Leave as leave:
+    except Leave as leave:
         raise leave.error from leave.error.__cause__
     except Exception as error:
         _raise(error, job, words, composer)
@@ -118,116 +106,8 @@ def _near_flag(flag: str, flags: list[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def check_complete(config: DictConfig) -> None:
-    """Raises for a key that is still `???` and for a reference that leads nowhere."""
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise UserError(" ".join(f"{key} is not set: add {key}=VALUE." for key in missing[:3]))
-    OmegaConf.to_container(config, resolve=True)
-
-
-class _Leave(BaseException):
-    """Carries an interruption past Hydra, which would go on with the next run of a sweep."""
-
-    def __init__(self, error: Interrupted) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class _Job:
-    """The function that Hydra calls, once or for each run of a sweep."""
-
-    def __init__(self, verb: str, task: Task, base: Base | None, *, sweep: bool) -> None:
-        self.verb, self.task, self.base, self.sweep = verb, task, base, sweep
-        self.count = 0
-        self.failures: list[str] = []
-        self.error: Exception | None = None
-        self._outside: dict[str, Any] = {}
-        self.__module__ = f"manyheads.{verb}"  # what Hydra calls the job
-
-    def __call__(self, config: DictConfig) -> Any:
-        with self._outside_hydra():
-            self.count += 1
-            try:
-                return self._run(config)
-            except Interrupted as interrupted:
-                raise _Leave(interrupted) from None
-            except Exception as error:
-                self.error = self.error or error
-                if self.sweep:
-                    self._tell(error)
-                raise
-
-    def _run(self, config: DictConfig) -> Any:
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-
-        hydra = HydraConfig.get()
-        self.sweep = hydra.mode == RunMode.MULTIRUN
-        folder = Path(hydra.runtime.output_dir) if self.sweep else None
-        if self.sweep:
-            sys.stdout.write(f"\nRun {hydra.job.num} of the sweep: {' '.join(hydra.overrides.task)}\n")
-        try:
-            check_complete(config)
-        except Exception as error:
-            raise translate(error, (), None) or error from error
-        choices = {str(group): str(choice) for group, choice in hydra.runtime.choices.items()}
-        return self.task(config, folder, _merged(choices, self.base))
-
-    def _tell(self, error: Exception) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
-        hydra = HydraConfig.get()
-        self.failures.append(f"  {hydra.job.num}: {' '.join(hydra.overrides.task)}")
-        text = explain(error).text
-        sys.stderr.write(f"error: {text}\n" if text else "".join(traceback.format_exception(error)))
-
-    @contextlib.contextmanager
-    def within_hydra(self) -> Iterator[None]:
-        """Hydra raises what it would otherwise print, and does not print what is raised again."""
-        self._outside = {"stderr": sys.stderr, "full": os.environ.get(FULL_ERROR)}
-        self._enter()
-        try:
-            yield
-        finally:
-            self._leave()
-
-    @contextlib.contextmanager
-    def _outside_hydra(self) -> Iterator[None]:
-        """Within the task the environment is the user's own, so that child processes inherit nothing of ours."""
-        self._leave()
-        try:
-            yield
-        finally:
-            self._enter()
-
-    def _enter(self) -> None:
-        os.environ[FULL_ERROR] = "1"
-        sys.stderr = _WithoutHydrasLine(self._outside["stderr"])
-
-    def _leave(self) -> None:
-        sys.stderr = self._outside["stderr"]
-        if self._outside["full"] is None:
-            os.environ.pop(FULL_ERROR, None)
-        else:
-            os.environ[FULL_ERROR] = self._outside["full"]
-
-
-class _WithoutHydrasLine:
-    """stderr without the line that Hydra writes before it raises what a run raised."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        return len(text) if text.startswith(_HYDRAS_LINE) else self._stream.write(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 def _run(
-    args: argparse.Namespace, parser: argparse.ArgumentParser, job: _Job, composer: Composer, words: list[str]
+    args: argparse.Namespace, parser: argparse.ArgumentParser, job: Job, composer: Composer, words: list[str]
 ) -> None:
     """Calls Hydra with settled overrides. Settling costs a composition, which only a sweep needs in every case: Hydra
     makes a sweep's folder before it has composed its runs."""
@@ -241,7 +121,7 @@ def _run(
 
 
 def _call_hydra(
-    args: argparse.Namespace, parser: argparse.ArgumentParser, job: _Job, composer: Composer, words: list[str]
+    args: argparse.Namespace, parser: argparse.ArgumentParser, job: Job, composer: Composer, words: list[str]
 ) -> None:
     from hydra._internal.utils import _run_hydra
 
@@ -251,7 +131,7 @@ def _call_hydra(
         _run_hydra(args, parser, job, str(composer.conf_dir), composer.config_name)
 
 
-def _raise(error: Exception, job: _Job, words: Sequence[str], composer: Composer) -> NoReturn:
+def _raise(error: Exception, job: Job, words: Sequence[str], composer: Composer) -> NoReturn:
     if job.failures:
         raise UserError(
             f"{len(job.failures)} of {job.count} runs of the sweep failed:\n" + "\n".join(job.failures)
@@ -278,13 +158,3 @@ def _open(config: DictConfig) -> Iterator[None]:
 
     with read_write(config), open_dict(config):
         yield
-
-
-def _choices(config: DictConfig, base: Base | None) -> dict[str, str]:
-    found = config.hydra.runtime.choices
-    return _merged({str(group): str(choice) for group, choice in found.items()}, base)
-
-
-def _merged(choices: dict[str, str], base: Base | None) -> dict[str, str]:
-    own = {group: choice for group, choice in choices.items() if not group.startswith("hydra")}
-    return (base.choices if base else {}) | own

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import UserError, nearest
-from manyheads.run.folder import open_run_folder, read_config
+from manyheads.run.folder import make_folder, open_run_folder, read_config
 from manyheads.run.schema import arguments
 
 if TYPE_CHECKING:
@@ -259,17 +259,6 @@ def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
 def register_resolvers() -> None:
     """`${new_folder:PATH}`: makes the folder, and takes -2, -3, ... when the name is taken, so that two sweeps that
     start in the same second never share one."""
-    OmegaConf.register_new_resolver("new_folder", _new_folder, use_cache=True, replace=True)
-
-
-def _new_folder(path: str) -> str:
-    count = 1
-    while True:
-        folder = Path(path if count == 1 else f"{path}-{count}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            count += 1
-            continue
-        return str(folder)
+    OmegaConf.register_new_resolver(
+        "new_folder", lambda path: str(make_folder(Path(path))), use_cache=True, replace=True
+    )

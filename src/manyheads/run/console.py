@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, NewLine
 from rich.control import Control
 from rich.segment import Segment
 
@@ -33,7 +33,7 @@ class RunConsole(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints to the screen and to the log."""
         super().print(*objects, **options)
-        if any(isinstance(item, Control) for item in objects):
+        if any(isinstance(item, Control | NewLine) for item in objects):  # from a live display
             return
         if self._log is None:
             self._waiting.append((objects, options))

@@ -59,6 +59,13 @@ def newest_run(root: Path = OUTPUTS) -> Path | None:
     return runs[0].path if runs else None
 
 
+def run_not_set() -> UserError:
+    """What a verb says that needs run=FOLDER and was given none."""
+    newest = newest_run()
+    hint = f"such as run={newest}" if newest else "a run folder; `manyheads train` makes one under outputs/runs"
+    return UserError(f"run is not set: add run=FOLDER, {hint}.")
+
+
 def read_run(path: Path, name: str) -> Run:
     """What is known of the run in a folder. Never raises for what is wrong inside it."""
     results, note, status = None, "", "unknown"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,14 +15,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads import __version__
+from manyheads.atomic import replacing
 from manyheads.errors import UserError, did_you_mean
+from manyheads.run.results import SCHEMA
 from manyheads.run.secrets import masked_config
-
-SCHEMA = 1
-"""The version of config.yaml, of the record in a checkpoint and of results.json."""
 
 STAMP = "manyheads"
 """The key of config.yaml under which the file says which version wrote it, and which choice each group was."""
+
+_OWN_REFERENCE = re.compile(r"\$\{(?:oc\.env:[^${}]*|[\w.\[\]-]+)\}")
+"""What a config of ours may refer to: the environment and its own keys. Other resolvers of OmegaConf act when read."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,51 @@ class RunFolder:
 
 
 def make_run_folder(parent: Path, task: str, model: str, now: datetime | None = None) -> RunFolder:
-    """Makes `<date_time>-<task>-<model>` under `parent`; a name that is taken gets -2, -3, ...
+    """Makes `<date_time>-<task>-<model>` under `parent`; a name that is taken gets -2, -3, ..."""
+    name = f"{(now or datetime.now()).strftime('%Y-%m-%d_%H-%M-%S')}-{task}-{model}"
+    return RunFolder(make_folder(parent / name).resolve())
+
+
+def make_folder(path: Path) -> Path:
+    """Makes a folder of its own: `path`, or with -2, -3, ... behind its name when that is taken.
 
     `mkdir` of one name succeeds in one process only, so two runs in one second never share a folder.
     """
-    stem = f"{(now or datetime.now()).strftime('%Y-%m-%d_%H-%M-%S')}-{task}-{model}"
-    parent.mkdir(parents=True, exist_ok=True)
-    count = 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder, count = path, 1
     while True:
-        path = parent / (stem if count == 1 else f"{stem}-{count}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            count += 1
-            continue
-        return RunFolder(path.resolve())
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+        count += 1
+        folder = path.with_name(f"{path.name}-{count}")
+
+
+def check_writable(path: Path) -> None:
+    """Raises UserError, before any long work, when nothing can be written to a folder that is there or will be made."""
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"{there} is a file, but {path} must be a folder. Move it away, or start from another folder.")
+    if not _may_write(there):
+        raise UserError(
+            f"{there} cannot be written: a run would go to {path}. Set its rights, or start from another folder."
+        )
+
+
+def writable_file(path: str | Path, key: str) -> Path:
+    """The path of a file that can be made or replaced. Raises UserError, naming `key`, when it cannot."""
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise UserError(f"{key}={path} is a folder: set a file in it.")
+    if not file.parent.is_dir():
+        raise UserError(f"{key}={path}: there is no folder {file.parent}. Make it, or set another file.")
+    if not _may_write(file.parent):
+        raise UserError(f"{key}={path}: the folder {file.parent.absolute()} cannot be written. Set another file.")
+    return file
+
+
+def _may_write(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 @contextlib.contextmanager
@@ -105,9 +139,8 @@ def write_config(folder: RunFolder, cfg: DictConfig, choices: dict[str, str]) ->
     """Writes config.yaml, resolved but for secrets, and returns its text."""
     stamp = {"schema": SCHEMA, "version": __version__, "choices": choices}
     text = OmegaConf.to_yaml(OmegaConf.create({STAMP: stamp, **masked_config(cfg)}))
-    beside = folder.config.with_suffix(".yaml.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(folder.config)
+    with replacing(folder.config) as file:
+        file.write(text)
     return text
 
 
@@ -122,8 +155,12 @@ def parse_config(text: str, where: str) -> tuple[DictConfig, dict[str, Any]]:
         raise UserError(f"{where} cannot be read as a config: {str(error).splitlines()[0]}") from error
     if not isinstance(cfg, DictConfig) or STAMP not in cfg:
         raise UserError(f"{where} is not the config of a manyheads run: it has no {STAMP!r} entry.")
-    stamp = OmegaConf.to_container(cfg.pop(STAMP))
+    stamp = cfg.pop(STAMP)
+    stamp = OmegaConf.to_container(stamp) if isinstance(stamp, DictConfig) else {}
     assert isinstance(stamp, dict)
+    for value in _texts(OmegaConf.to_container(cfg, resolve=False)):
+        if len(_OWN_REFERENCE.findall(value)) < value.count("${"):
+            raise UserError(f"{where} refers to {value}, which no run's config does: it is not read.")
     if not isinstance(stamp.get("schema"), int) or stamp["schema"] > SCHEMA:
         raise UserError(
             f"{where} was written by manyheads {stamp.get('version')} (schema {stamp.get('schema')}); this is "
@@ -133,5 +170,17 @@ def parse_config(text: str, where: str) -> tuple[DictConfig, dict[str, Any]]:
 
 
 def read_config(folder: RunFolder) -> tuple[DictConfig, dict[str, Any]]:
-    """The config of a run and its stamp."""
-    return parse_config(folder.config.read_text(encoding="utf-8"), str(folder.config))
+    """The config of a run and its stamp. Raises UserError as `parse_config` does."""
+    try:
+        text = folder.config.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{folder.config} cannot be read as a config: byte {error.start} is not UTF-8.") from error
+    return parse_config(text, str(folder.config))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value

@@ -24,42 +24,49 @@ KEY=VALUE composes over it.
 Usage: {command} run=FOLDER [GROUP=CHOICE ...] [KEY=VALUE ...] [FLAGS]
 """
 _SCORING = (
-    ("data.path=FILE", "a file, a folder or a glob; with data=pydocs choose data=text, json, csv or parquet first"),
-    ("task.batch_size= task.seq_len=", "rows in a batch, tokens in a row"),
-    ("trainer.devices= precision=", "where and how, as Lightning's Trainer takes them"),
+    ("data.path=FILE", "where the data is now; or, after data=text, json, csv or parquet, other data"),
+    ("'data.path={validation: A, test: B}'", "score the whole of A and B; of one file, only the splits cut from it"),
+    ("task.batch_size=64", "texts scored side by side; changes the speed, not the scores"),
+    ("task.seq_len=512", "the most tokens that are read at once"),
+    ("trainer.precision=32-true", "as Lightning's Trainer takes it; trainer=cpu and trainer=gpu choose the device"),
 )
 _MOST_USED = (
     ("data.path=FILE", "with data=text, json, csv or parquet: a file, a folder or a glob"),
     ("data.text_column=NAME", "which column holds the text"),
-    ("tokenizer.vocab_size=2048", "entries of a tokenizer that is trained on the data"),
-    ("model.dim= model.num_layers= model.num_heads=", "the network's shape"),
-    ("optim.lr=0.01", "the learning rate"),
-    ("trainer.max_steps= max_epochs= max_minutes= max_tokens=", "when to stop: the first limit that is reached"),
-    ("trainer.devices= precision= accumulate_grad_batches=", "where and how, as Lightning's Trainer takes them"),
-    ("task.batch_size= task.seq_len=", "rows in a batch, tokens in a row"),
+    ("tokenizer.vocab_size=4096", "entries of a tokenizer that is trained on the data"),
+    ("model.dim=256 model.num_layers=6 model.num_heads=4", "the network's shape"),
+    ("optim.lr=0.01", "the learning rate; with optim=muon that of hidden matrices, and optim.adamw_lr for the rest"),
+    ("task.batch_size=16 task.seq_len=256", "rows in a batch, tokens in a row"),
+    ("trainer.max_steps=5000", "when to stop; null: no limit"),
+    ("trainer.max_minutes=30", "another limit, as are trainer.max_epochs and max_tokens; the first one reached counts"),
+    ("trainer.accumulate_grad_batches=4", "batches in one optimizer step"),
+    ("trainer.precision=bf16-mixed", "as Lightning's Trainer takes it; auto: bf16 where the device does it well"),
     ("callbacks.monitor=val/bits_per_byte", "what the best checkpoint is the best of"),
+    ("callbacks.patience=5", "stop after so many validations without a better one"),
+    ("callbacks.save_every_n_steps=500", "more checkpoints than those at validations"),
+    ("logger.wandb.project=NAME", "also logger.wandb.entity, group and mode; logger=csv does without W&B"),
 )
 _TRAIN_EXAMPLES = (
     ("", "the default run"),
     ("debug=fast", "one step of everything"),
     ("data=text data.path=my.txt", "your own text"),
     ("data=csv data.path='rows/*.csv' data.text_column=review", "a column of many files"),
-    ("model=small trainer.max_minutes=30", "a larger network, half an hour"),
-    ("model.dim=256 model.num_layers=6 optim.lr=0.01", "single settings"),
+    ("trainer.max_steps=null trainer.max_minutes=30", "half an hour, however many steps"),
+    ("model=small optim.lr=0.01 task.batch_size=4", "a larger network, single settings"),
     ("tokenizer=byte task.seq_len=512", "no tokenizer to train"),
     ("optim=adamw optim.lr=1e-3 seed=2", "another optimizer, another seed"),
     ("-m optim.lr=0.005,0.01,0.02 seed=1,2", "a sweep: six runs"),
     ("resume=outputs/runs/NAME", "continue an interrupted run"),
 )
 _EVAL_EXAMPLES = (
-    ("run=outputs/runs/NAME", "the figures that the training printed"),
+    ("run=outputs/runs/NAME", "the scores that the training printed"),
     ("run=outputs/runs/NAME checkpoint=last", "the last weights instead of the best"),
     ("run=outputs/runs/NAME stride=128", "overlapping windows: more context for each token"),
-    ("run=outputs/runs/NAME task.batch_size=64", "faster; the figures do not move"),
+    ("run=outputs/runs/NAME task.batch_size=64", "faster; the scores stay"),
     ("run=outputs/runs/NAME task.seq_len=512", "longer windows"),
-    ("run=outputs/runs/NAME data=text data.path=my.txt", "another text"),
+    ("run=outputs/runs/NAME data=text data.path=my.txt", "another text: the splits cut from it"),
     ("run=outputs/runs/NAME data.path=/new/place/my.txt", "the same data after it has moved"),
-    ("run=outputs/runs/NAME to=scores.json", "the figures as JSON"),
+    ("run=outputs/runs/NAME to=scores.json", "the scores as JSON, too"),
     ("run=outputs/runs/NAME trainer.precision=32-true", "in full precision"),
     ("run=outputs/runs/NAME --cfg job", "print the config, score nothing"),
 )
@@ -72,9 +79,10 @@ _FLAGS = (
     ("--help, --version", ""),
 )
 _ENDS = """\
-Exit codes: 0 done; 1 a mistake, named in one or two lines; 130 and 143 interrupted, after a checkpoint.
+Exit codes: 0 done; 1 a mistake, said in one or two lines; 130 (Ctrl-C) or 143 (SIGTERM) stopped{saved}.
 HYDRA_FULL_ERROR=1 shows the traceback of any error.
 """
+_SAVED = {"train": " after a checkpoint", "eval": ""}
 _WHERE = {
     "train": "The run goes to outputs/runs/<date_time>-<task>-<model>/ under the current directory, a sweep to\n"
     'outputs/sweeps/<date_time>/<n>/. `manyheads runs` lists them, `manyheads generate run=FOLDER "..."` writes text.\n',
@@ -93,7 +101,7 @@ Usage: manyheads VERB ...
   generate    write text with a run's weights
   runs        list, compare and prune the runs on disk
 
-manyheads VERB --help says more of each; manyheads --version names the version.
+manyheads VERB --help says more of each; manyheads --version names the version. python -m manyheads is the same.
 Shell completion: eval "$(manyheads -sc install=bash)" (or zsh), manyheads -sc install=fish | source
 """
 
@@ -114,13 +122,13 @@ def page(verb: str, command: str, conf_dir: Path, more_dirs: Sequence[Path] = ()
         _columns((name, _listed(groups[name], defaults.get(name) if verb == "train" else None)) for name in order),
         "Keys of the command itself:",
         _columns(root_keys(conf_dir / f"{verb}.yaml")),
-        "The most used settings (--cfg job prints all that the yamls name):",
+        "The most used settings (--cfg job prints what the yamls name; config.yaml in a run folder holds every setting):",
         _columns(settings),
         "Examples:",
         _columns((f"{command} {words}".rstrip(), text) for words, text in examples),
         "Flags:",
         _columns(flags),
-        _WHERE[verb] + _ENDS,
+        _WHERE[verb] + _ENDS.format(saved=_SAVED[verb]),
     ]
     return "\n".join(parts)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import resource
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,12 @@ def git_state(where: Path | None = None) -> tuple[str | None, bool | None]:
     return (commit, None if status is None else bool(status)) if commit else (None, None)
 
 
-def provenance(argv: list[str], seed: int) -> dict[str, Any]:
+def provenance(argv: Sequence[str], seed: int) -> dict[str, Any]:
     """What is known when a run starts; secrets masked."""
     commit, dirty = git_state()
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": mask(" ".join(argv)),
+        "command": shlex.join(mask(word) for word in argv),
         "git_commit": commit,
         "git_dirty": dirty,
         "versions": versions(),
@@ -49,7 +51,8 @@ def device_name(device: Any) -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()} ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{platform.processor() or platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def peak_memory_bytes() -> int:

@@ -69,15 +69,6 @@ def delete(path: Path) -> None:
     path.rmdir()
 
 
-def size_text(count: int) -> str:
-    """Bytes in the unit that keeps the number short."""
-    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
-
-
 def _reason(run: Run, root: Path) -> str | None:
     """Why a run may not go, whatever it is worth."""
     if not run.path.resolve().is_relative_to(root.resolve()):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
@@ -10,12 +12,16 @@ from pytorch_lightning.loggers import Logger
 
 from manyheads import __version__
 from manyheads.data.source import Source
-from manyheads.run.folder import SCHEMA, RunFolder
+from manyheads.lm import LM
+from manyheads.run.folder import RunFolder
 from manyheads.run.provenance import device_name, peak_memory_bytes, provenance
-from manyheads.run.results import Results, write_results
+from manyheads.run.results import SCHEMA, Results, Status, write_results
 from manyheads.run.resume import Resumed
 from manyheads.run.secrets import masked_config
 from manyheads.tokenizer.base import Tokenizer
+
+
+_WANDB_ID = re.compile(r"[\w-]{1,64}")
 
 
 class Record:
@@ -26,7 +32,7 @@ class Record:
         folder: RunFolder,
         cfg: DictConfig,
         choices: dict[str, str],
-        argv: list[str],
+        argv: Sequence[str],
         *,
         source: Source,
         tokenizer: Tokenizer,
@@ -36,7 +42,8 @@ class Record:
         self.tokenizer = tokenizer
         self._config = masked_config(cfg)
         before = resumed.results["run"] if resumed and resumed.results else {}
-        self.wandb_id: str | None = before.get("wandb_id")
+        # of a folder from elsewhere: nothing that could be a path
+        self.wandb_id = before.get("wandb_id") if _WANDB_ID.fullmatch(str(before.get("wandb_id"))) else None
         self.wandb_logger: Logger | None = None
         self._seconds_before = float(before.get("wall_seconds") or 0.0)
         self._train_before = float(before.get("train_seconds") or 0.0)
@@ -52,42 +59,38 @@ class Record:
         if before.get("started"):
             self.provenance["started"] = before["started"]
 
-    def for_checkpoint(self, config_text: str) -> dict[str, Any]:
-        """What every checkpoint carries: enough to rebuild the run from the file alone."""
-        return {
-            "schema": SCHEMA,
-            "version": __version__,
-            "config": config_text,
-            "tokenizer": self.tokenizer.to_json(),
-            "provenance": self.provenance,
-        }
+    def for_checkpoint(self, config_text: str) -> Callable[[LM], dict[str, Any]]:
+        """Makes what a checkpoint carries as things stand: enough to rebuild the run from the file alone."""
+        whole = {"schema": SCHEMA, "version": __version__, "config": config_text, "tokenizer": self.tokenizer.to_json()}
+        return lambda lm: {**whole, "provenance": {**self._state(lm), "peak_memory_bytes": peak_memory_bytes()}}
 
     def public_config(self) -> dict[str, Any]:
         """The config for a logger: plain, secrets hidden, with the run's name and its code's commit."""
         run = {name: self.provenance[name] for name in ("git_commit", "git_dirty", "command", "versions")}
         return {**self._config, "run": {"folder": self.folder.path.name, **run}}
 
-    def write(
-        self, status: str, lm: Any, scores: dict[str, float] | None = None, train_seconds: float = 0.0
-    ) -> Results:
-        """Writes results.json as things stand."""
-        scores = scores or {}
-        parameters = sum(p.numel() for p in lm.parameters())
-        train_seconds += self._train_before
+    def _state(self, lm: LM) -> dict[str, Any]:
+        """Where the run comes from, and how far it has come."""
         if self.wandb_logger is not None:
             self.wandb_id = str(self.wandb_logger.version)
-        run = {
+        return {
             **self.provenance,
             "wandb_id": self.wandb_id,
             "folder": self.folder.path.name,
-            "status": status,
             "device": device_name(lm.device),
-            "parameters": parameters,
+            "parameters": sum(p.numel() for p in lm.parameters()),
             "steps": lm.steps_done,
             "tokens_seen": lm.tokens_seen,
-            "train_seconds": round(train_seconds, 3),
             "wall_seconds": round(self._seconds_before + time.perf_counter() - self._started, 3),
         }
+
+    def write(
+        self, status: Status, lm: LM, scores: dict[str, float] | None = None, train_seconds: float = 0.0
+    ) -> Results:
+        """Writes results.json as things stand."""
+        scores = scores or {}
+        train_seconds += self._train_before
+        run = {**self._state(lm), "status": status, "train_seconds": round(train_seconds, 3)}
         perf: dict[str, float] = {"peak_memory_bytes": peak_memory_bytes()}
         if train_seconds > 0:
             perf["tokens_per_sec"] = round(lm.tokens_seen / train_seconds, 1)

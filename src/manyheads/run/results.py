@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
+from manyheads.atomic import replacing
 from manyheads.errors import UserError
 
 SCHEMA = 1
-"""The version of results.json that this code writes, and the newest that it reads."""
+"""The version of results.json, config.yaml and the record in a checkpoint that is written, and the newest that is read."""
 
 Status = Literal["running", "done", "interrupted", "failed"]
 
@@ -61,22 +60,10 @@ class Results(TypedDict):
 
 
 def write_results(path: Path, results: Results) -> None:
-    """Writes beside the file and renames, so that a reader never sees half of it. Numbers that are not finite, which
-    JSON does not have, become null."""
-    text = json.dumps(_finite(results), indent=2, allow_nan=False) + "\n"
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(beside, 0o666 & ~mask)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    """Writes results.json, of which a reader never sees half. Numbers that are not finite, which JSON does not have,
+    become null."""
+    with replacing(path) as file:
+        file.write(json.dumps(_finite(results), indent=2, allow_nan=False) + "\n")
 
 
 def read_results(path: Path) -> Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,24 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import UserError
-from manyheads.run.checkpoint import read_checkpoint
+from manyheads.run.checkpoint import read_checkpoint, read_tokenizer
 from manyheads.run.folder import RunFolder, read_config
 from manyheads.run.results import Results, read_results
 from manyheads.tokenizer.base import Tokenizer
 
 FIXED = ("model", "head", "tokenizer")
 """Groups whose change would make the saved weights or optimizer state meaningless."""
+
+LIGHTNINGS_KEYS = (
+    "optimizer_states",
+    "lr_schedulers",
+    "loops",
+    "callbacks",
+    "global_step",
+    "epoch",
+    "pytorch-lightning_version",
+)
+"""What Lightning puts into a checkpoint; without some of them it would begin at step 0 and say nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +46,21 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
 
     Raises UserError when the run is finished, has no checkpoint, or when a group of FIXED was changed.
     """
+    _check_links(folder)
     before, _ = read_config(folder)
     changed = [f"{group}.{name}" for group in FIXED for name in _changes(before.get(group), cfg.get(group))]
+    changed += [key for key in ("optim._target_",) if OmegaConf.select(before, key) != OmegaConf.select(cfg, key)]
     if changed:
         old, new = OmegaConf.select(before, changed[0]), OmegaConf.select(cfg, changed[0])
         raise UserError(
-            f"{changed[0]}={new}: a resumed run keeps its network, head and tokenizer (it was {old}). "
+            f"{changed[0]}={new}: a resumed run keeps its network, head, tokenizer and kind of optimizer (it was {old}). "
             "Leave it out, or start a new run with init=FOLDER."
         )
     checkpoint = folder.checkpoint("last")
     if not checkpoint.is_file():
         raise UserError(f"resume={folder.path}: this run has no checkpoint yet. Start it anew with python train.py.")
-    record = read_checkpoint(checkpoint)["manyheads"]
+    content = _read(checkpoint, [*LIGHTNINGS_KEYS, str(cfg.task._target_).rpartition(".")[2]])
+    record = content["manyheads"]
     results = read_results(folder.results) if folder.results.is_file() else None
     limit = cfg.trainer.get("max_steps")
     done = results is not None and results["run"].get("status") == "done"
@@ -54,7 +69,33 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
             f"resume={folder.path}: this run is finished at step {record['step']}. "
             f"To train it longer, set trainer.max_steps above {record['step']}."
         )
-    return Resumed(folder, checkpoint, record["step"], Tokenizer.from_json(record["tokenizer"]), results)
+    return Resumed(folder, checkpoint, record["step"], read_tokenizer(content, checkpoint), results)
+
+
+def _read(checkpoint: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """The checkpoint with all that training needs to go on. Raises UserError that says what to go on from instead."""
+    try:
+        content = read_checkpoint(checkpoint)
+        lacking = [key for key in keys if key not in content]
+        lacking += [] if isinstance(content["manyheads"].get("step"), int) else ["manyheads.step"]
+        if lacking:
+            raise UserError(f"checkpoint {checkpoint} lacks {lacking[0]}: training cannot go on from it.")
+    except UserError as error:
+        others = sorted(file.name for file in checkpoint.parent.glob("*.ckpt") if file.name != checkpoint.name)
+        remedy = f" To go on from {others[0]}, copy it over {checkpoint.name}." if others else ""
+        raise UserError(f"{str(error).partition(' Beside it: ')[0]}{remedy}") from error
+    return content
+
+
+def _check_links(folder: RunFolder) -> None:
+    """Raises UserError for a link that leads out of the folder: a resumed run would write to where it points."""
+    for place in (folder.path, folder.path / "checkpoints"):
+        for entry in place.iterdir() if place.is_dir() else ():
+            if entry.is_symlink() and not entry.resolve().is_relative_to(folder.path):
+                raise UserError(
+                    f"resume={folder.path}: {entry.relative_to(folder.path)} is a link to {entry.resolve()}, outside of "
+                    "the folder. Put what it points to in its place."
+                )
 
 
 def _changes(before: Any, now: Any) -> list[str]:

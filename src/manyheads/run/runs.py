@@ -11,17 +11,19 @@ from typing import NoReturn
 
 from manyheads.errors import EXIT_DONE, UserError
 from manyheads.run.find import OUTPUTS, Run, find_runs, pick_run
-from manyheads.run.prune import delete, plan, size, size_text
-from manyheads.run.table import as_json, diff_rows, diff_table, runs_table, sort_runs
+from manyheads.run.prune import delete, plan, size
+from manyheads.run.table import as_json, diff_rows, diff_table, runs_table, size_text, sort_runs
 
 _EPILOG = """\
 examples:
-  manyheads runs                                    the newest first
-  manyheads runs --sort val/bits_per_byte --limit 5 the best five
-  manyheads runs /scratch/outputs --json            another folder, for a program
-  manyheads runs --diff 2026-01-31_12 2026-02-01    two runs, by the beginning of their names
+  manyheads runs                                      the newest first
+  manyheads runs --sort val/bits_per_byte --limit 5   the best five
+  manyheads runs /scratch/outputs --json              another folder, for a program
+  manyheads runs --diff 2026-01-31_12 2026-02-01      two runs, by the beginning of their names
   manyheads runs --prune --keep-best 3 --keep-newest 5
 
+status: done, running, interrupted, failed; silent: not ended, but nothing written for 15 minutes; unknown;
+damaged: results.json cannot be read; newer: written by a newer version
 exit codes: 0 done; 1 a mistake
 """
 
@@ -53,11 +55,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=_count, metavar="N", help="show so many at most")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="two runs by path, name or beginning of the name")
-    parser.add_argument("--prune", action="store_true", help="delete runs; lists them and asks first")
-    parser.add_argument("--keep-best", type=_count, default=5, metavar="N", help="with --prune (default: 5)")
-    parser.add_argument("--keep-newest", type=_count, default=5, metavar="N", help="with --prune (default: 5)")
     parser.add_argument(
-        "--by", default="val/bits_per_byte", metavar="NUMBER", help="what best means (default: %(default)s)"
+        "--prune", action="store_true", help="delete all but the best and the newest; lists them and asks first"
+    )
+    parser.add_argument(
+        "--keep-best", type=_count, default=5, metavar="N", help="with --prune: so many of the best stay (5)"
+    )
+    parser.add_argument(
+        "--keep-newest", type=_count, default=5, metavar="N", help="with --prune: so many of the newest stay (5)"
+    )
+    parser.add_argument(
+        "--by", default="val/bits_per_byte", metavar="NUMBER", help="with --prune: what best means (%(default)s)"
     )
     parser.add_argument("--yes", action="store_true", help="with --prune: do not ask")
     return parser

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from manyheads.atomic import replacing
 from manyheads.callbacks.interrupt import Interrupt
 from manyheads.lm import LM
 from manyheads.load import fill
@@ -36,8 +37,6 @@ def score(
 def write_predictions(path: Path, task: Task, lm: LM) -> None:
     """One JSON line for each example of the test split, in the split's order."""
     path.parent.mkdir(exist_ok=True)
-    beside = path.with_suffix(".tmp")
-    with beside.open("w", encoding="utf-8") as file:
+    with replacing(path) as file:
         for row in task.predictions(lm.examples.loss, lm.examples.count):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    beside.replace(path)

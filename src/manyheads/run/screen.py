@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from manyheads.lm import LM
 from manyheads.run.folder import RunFolder
 from manyheads.run.provenance import device_name
-from manyheads.run.results import Results
+from manyheads.run.results import Results, value_of
 from manyheads.run.secrets import mask
-from manyheads.task.base import Task
+from manyheads.run.table import size_text
+from manyheads.task.base import SplitSize, Task
 from manyheads.tokenizer.base import Tokenizer
 
 ADAM_BYTES = 16  # a float32 weight, its gradient and two moments (Kingma and Ba 2015)
@@ -34,54 +36,62 @@ def header(
     resumed_at: int | None = None,
 ) -> None:
     """What is being trained: task, data, tokenizer, network, optimizer and budget, device, folder."""
+    parameters, device = sum(p.numel() for p in lm.parameters()), trainer.strategy.root_device
+    memory = f"{size_text(4 * parameters)}, {size_text(ADAM_BYTES * parameters)} with gradients and optimizer"
+    rows = {
+        "task": f"{choices['task']}, rows of {cfg.task.seq_len} tokens, {cfg.task.batch_size} in a batch",
+        "data": f"{choices['data']}: " + "\n".join(_split(name, size) for name, size in task.describe().items()),
+        "tokenizer": f"{tokenizer.name}, vocabulary of {tokenizer.vocab_size:,}",
+        "network": f"{choices['model']}: {parameters:,} parameters ({memory})",
+        "optimizer": f"{choices['optim']}, {_budget(cfg)}",
+        "device": f"{device.type}: {device_name(device)}, {trainer.precision}",
+        "folder": shown(run.path),
+    }
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold cyan", no_wrap=True)
     table.add_column()
-    table.add_row("task", f"{choices['task']}, rows of {cfg.task.seq_len} tokens, {cfg.task.batch_size} in a batch")
-    table.add_row("data", f"{choices['data']}: " + "\n".join(_split(name, s) for name, s in task.describe().items()))
-    table.add_row("tokenizer", f"{tokenizer.name}, vocabulary of {tokenizer.vocab_size:,}")
-    parameters = sum(p.numel() for p in lm.parameters())
-    memory = f"{size(4 * parameters)}, {size(ADAM_BYTES * parameters)} with gradients and optimizer"
-    table.add_row("network", f"{choices['model']}: {parameters:,} parameters ({memory})")
-    table.add_row("optimizer", f"{choices['optim']}, {_budget(cfg)}")
-    table.add_row(
-        "device",
-        f"{trainer.strategy.root_device.type}: {device_name(trainer.strategy.root_device)}, {trainer.precision}",
-    )
-    table.add_row("folder", shown(run.path))
+    for name, text in rows.items():
+        table.add_row(name, Text(text))  # not as markup: a folder may be called [b]
     console.print(table)
-    for note in task.notes:
-        console.print(f"[dim]note: {mask(note)}[/dim]")
+    tell_notes(console, task.notes)
     if resumed_at is not None:
         console.print(f"Resuming after step {resumed_at}.")
     console.print()
 
 
-def scores_table(results_val: dict[str, float], results_test: dict[str, float]) -> Table:
-    """The scores of validation and test side by side."""
+def tell_notes(console: Console, notes: Iterable[str]) -> None:
+    """What the user should know about the data, a line each."""
+    for note in notes:
+        console.print(Text(f"note: {mask(note)}", style="dim"))
+
+
+def scores_table(val: Mapping[str, float | None], test: Mapping[str, float | None]) -> Table:
+    """The scores of validation and test, a line each; None stands for a number that is not finite."""
     table = Table(box=None, padding=(0, 3), header_style="bold")
     table.add_column("")
-    for name in results_test or results_val:
+    for name in test or val:
         table.add_column(name.replace("_", " "), justify="right")
-    for split, scores in (("validation", results_val), ("test", results_test)):
+    for split, scores in (("validation", val), ("test", test)):
         if scores:
-            table.add_row(split, *(f"{value:.4f}" for value in scores.values()))
+            table.add_row(split, *("-" if value is None else f"{value:.4f}" for value in scores.values()))
     return table
 
 
 def summary(console: Console, run: RunFolder, results: Results) -> None:
     """The end of a run: scores, speed, folder, and what to try next."""
     console.print()
-    console.print(scores_table(dict(results["val"]), dict(results["test"])))
-    perf, record = results["perf"], results["run"]
+    console.print(scores_table(results["val"], results["test"]))
+    rate, memory = (value_of(results, f"perf/{name}") or 0 for name in ("tokens_per_sec", "peak_memory_bytes"))
+    record = results["run"]
     console.print(
-        f"\n{perf.get('tokens_per_sec', 0):,.0f} tokens/s, {record['tokens_seen']:,} tokens in "
-        f"{record['wall_seconds'] / 60:.1f} minutes, at most {size(perf['peak_memory_bytes'])} of memory"
+        f"\n{rate:,.0f} tokens/s, {record['tokens_seen']:,} tokens in {record['wall_seconds'] / 60:.1f} minutes, "
+        f"at most {size_text(memory)} of memory"
     )
     folder = shown(run.path)
-    console.print(f"run folder: [bold]{folder}[/bold]\n\nNext:", soft_wrap=True)
-    console.print(f'  manyheads generate run={folder} "The function returns"', soft_wrap=True)
-    console.print(f"  python eval.py run={folder}", soft_wrap=True)
+    console.print(Text("run folder: ").append(folder, style="bold"), soft_wrap=True)
+    lines = ("\nNext:", f'  manyheads generate run={folder} "The function returns"', f"  python eval.py run={folder}")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def shown(path: Path) -> str:
@@ -90,17 +100,8 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def size(count: float) -> str:
-    """Bytes in the largest unit below them."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def _split(name: str, counts: dict[str, Any]) -> str:
-    return f"{name} {counts['rows']:,} rows, {size(counts['bytes'])}, {counts['tokens']:,} tokens"
+def _split(name: str, counts: SplitSize) -> str:
+    return f"{name} {counts['rows']:,} rows, {size_text(counts['bytes'])}, {counts['tokens']:,} tokens"
 
 
 def _budget(cfg: DictConfig) -> str:

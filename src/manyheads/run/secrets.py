@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 _NAMES = re.compile(
     r"(?:^|_)(?:token|password|passwd|secret|credentials?|(?:api|access|private|secret|wandb)_?key)$", re.IGNORECASE
 )
-# user:password@ in a URL, and key-like parameters of its query
+# user:password@ in a URL (with one slash once it was taken for a path), and key-like parameters of its query
 _URL = re.compile(
-    r"://[^/\s:@]*:[^/\s@]+@|[?&](?:token|api_?key|access_?key|password|secret|signature|sig)=[^&\s]+", re.I
+    r":/{1,2}[^/\s:@]*:[^/\s@]+@|[?&](?:token|api_?key|access_?key|password|secret|signature|sig)=[^&\s]+", re.I
 )
 _PREFIX = "MANYHEADS_SECRET_"
+# data.token=VALUE and {password: 'VALUE'}
+_PAIR = re.compile(
+    _NAMES.pattern.replace("(?:^|_)", r"(?<![^\W_])", 1)[:-1] + r"(\s*[=:]\s*['\"]?)[^\s,'\"{}\[\]]+", re.I
+)
 
 
 def is_secret(key: str, value: object) -> bool:
@@ -44,8 +48,11 @@ def hide_in_argv(argv: list[str]) -> list[str]:
 
 
 def masked_config(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain containers: resolved, but for what comes from the environment; literal secrets hidden."""
-    masked = _masked(cfg, "")
+    """The config as plain containers: resolved, but for what comes from the environment; literal secrets hidden.
+
+    A value that is made of another one that is kept back stays a reference too.
+    """
+    masked = _masked(cfg, "", set(_kept_back(cfg, "")))
     assert isinstance(masked, dict)
     return masked
 
@@ -55,34 +62,51 @@ def mask(text: str) -> str:
     for name, value in os.environ.items():
         if name.startswith(_PREFIX) and value:
             text = text.replace(value, "***")
-    return _URL.sub(
-        lambda found: "://***@" if found[0].startswith("://") else found[0].partition("=")[0] + "=***", text
-    )
+    return _URL.sub(lambda found: _without_key(found[0]), text)
 
 
-def missing_secrets(cfg: DictConfig) -> list[str]:
-    """The environment variables that a config refers to as secrets of ours and that are not set."""
-    found = re.findall(rf"oc\.env:({_PREFIX}\w+)", OmegaConf.to_yaml(cfg))
-    return [name for name in found if name not in os.environ]
+def mask_said(text: str) -> str:
+    """`mask` for what a user is told about settings: the value of each key with a secret's name is replaced too."""
+    return _PAIR.sub(lambda found: f"{found[0][: found.end(1) - found.start()]}***", mask(text))
 
 
-def _masked(node: DictConfig | ListConfig, key: str) -> Any:
+def _without_key(found: str) -> str:
+    start = re.match(":/{1,2}", found)
+    return f"{start[0]}***@" if start else f"{found.partition('=')[0]}=***"
+
+
+def _masked(node: DictConfig | ListConfig, key: str, kept_back: set[str]) -> Any:
     if isinstance(node, DictConfig):
-        return {str(name): _masked_item(node, name, f"{key}.{name}" if key else str(name)) for name in node}
-    return [_masked_item(node, i, f"{key}.{i}") for i in range(len(node))]
+        return {str(name): _masked_item(node, name, _below(key, name), kept_back) for name in node}
+    return [_masked_item(node, i, _below(key, i), kept_back) for i in range(len(node))]
 
 
-def _masked_item(node: DictConfig | ListConfig, name: Any, key: str) -> Any:
-    raw = node._get_node(name)
-    text = raw._value() if raw is not None and not isinstance(raw, list) else None  # type: ignore[union-attr]
-    if isinstance(text, str) and "oc.env" in text:
+def _masked_item(node: DictConfig | ListConfig, name: Any, key: str, kept_back: set[str]) -> Any:
+    text, value = _written(node, name), node[name]
+    if text is not None and ("oc.env" in text or any(each in str(value) for each in kept_back)):
         return text
-    value = node[name]
     if isinstance(value, DictConfig | ListConfig):
-        return _masked(value, key)
+        return _masked(value, key, kept_back)
     return hide(key, value) if is_secret(key, value) else value
 
 
-def visible(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings as texts for a screen, masked."""
-    return {name: mask(str(value)) for name, value in settings.items()}
+def _kept_back(node: DictConfig | ListConfig, key: str) -> Iterator[str]:
+    """The values that come from the environment or are literal secrets."""
+    for name in node if isinstance(node, DictConfig) else range(len(node)):
+        text, value = _written(node, name), node[name]
+        if isinstance(value, DictConfig | ListConfig):
+            if text is None:
+                yield from _kept_back(value, _below(key, name))
+        elif value is not None and str(value) and ((text and "oc.env" in text) or is_secret(_below(key, name), value)):
+            yield str(value)
+
+
+def _written(node: DictConfig | ListConfig, name: Any) -> str | None:
+    """An item as it was written when it refers to something, else None."""
+    raw = node._get_node(name)
+    text = raw._value() if raw is not None and not isinstance(raw, list) else None
+    return text if isinstance(text, str) and "${" in text else None
+
+
+def _below(key: str, name: Any) -> str:
+    return f"{key}.{name}" if key else str(name)

@@ -137,6 +137,15 @@ def number_text(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.3g}"
 
 
+def size_text(count: float) -> str:
+    """Bytes in the unit that keeps the number short."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
 def _metric_row(name: str, one: float | None, other: float | None) -> tuple[str, str, str, str]:
     change = "" if one is None or other is None else f"{other - one:+.6g}"
     return name, number_text(one), number_text(other), change

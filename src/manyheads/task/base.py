@@ -9,10 +9,9 @@ from typing import Any, ClassVar, TypedDict, final
 import pytorch_lightning as pl
 
 from manyheads.data.loader import ResumableLoader
+from manyheads.data.source import SPLITS
 from manyheads.metric.base import Metric
 from manyheads.tokenizer.base import Tokenizer
-
-SPLITS = ("train", "validation", "test")
 
 
 class SplitSize(TypedDict):

@@ -14,13 +14,13 @@ from manyheads.data.batches import PackedRows
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.packing import cut, pack, single
 from manyheads.data.sampler import ResumableBatchSampler
-from manyheads.data.source import Source
+from manyheads.data.source import SPLITS, Source
 from manyheads.data.store import TokenStore, tokenize
 from manyheads.errors import UserError, check_range
 from manyheads.metric.bits_per_byte import BitsPerByte
 from manyheads.metric.loss import Loss
 from manyheads.metric.perplexity import Perplexity
-from manyheads.task.base import SPLITS, Prediction, SplitSize, Task
+from manyheads.task.base import Prediction, SplitSize, Task
 from manyheads.tokenizer.base import Tokenizer
 
 PROMPT_CHARACTERS = 32

@@ -34,7 +34,8 @@ def from_file(*, source: Source, path: str | None = None) -> Tokenizer:
     if not file.is_file():
         names = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         raise UserError(
-            f"tokenizer.path={path}: there is no {file.name} in {file.parent}.{did_you_mean(file.name, names)} "
+            f"tokenizer.path={path}: there is no {file.name} in {file.parent.absolute()}."
+            f"{did_you_mean(file.name, names)} "
             "Set the path of a tokenizer.json."
         )
     return read(

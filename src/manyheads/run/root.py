@@ -1,0 +1,57 @@
+"""The keys at the top of a config that are no group: which values each admits."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any, TypedDict
+
+from omegaconf import DictConfig, OmegaConf
+
+from manyheads.errors import UserError, check_range
+from manyheads.signature import check_values
+
+
+class RootKeys(TypedDict, total=False):
+    """The keys of conf/train.yaml and conf/eval.yaml; what each is for stands there."""
+
+    seed: int
+    name: str | None
+    tags: list[str]
+    resume: str | None
+    init: str | None
+    run: str | None
+    checkpoint: str
+    compile: bool
+    deterministic: bool
+    stride: int | None
+    to: str | None
+    allow: list[str]
+
+
+GROUPS = ("task", "data", "tokenizer", "model", "head", "optim", "trainer", "callbacks", "logger")
+"""The groups that every config has."""
+
+
+def check_root(cfg: DictConfig) -> None:
+    """Holds the keys at the top to their types; a number where a text belongs becomes one, as in `name=3`.
+
+    Raises UserError for a value of another type, and for a group that is not there.
+    """
+    for group in GROUPS:
+        if group not in cfg:
+            raise UserError(f"{group} is not set: set {group}=NAME. `manyheads train --help` lists the choices.")
+    hints = typing.get_type_hints(RootKeys)
+    given = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in hints if key in cfg]), resolve=True)
+    assert isinstance(given, dict)
+    values = {str(key): _as_text(hints[str(key)], value) for key, value in given.items()}
+    check_values(hints, values)
+    check_range("seed", values["seed"], 0, 2**32 - 1)
+    for key, value in values.items():
+        cfg[key] = value
+
+
+def _as_text(hint: Any, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_text(part, item) for item in value for part in typing.get_args(hint)[:1]]
+    texts = hint is str or str in typing.get_args(hint)
+    return str(value) if texts and isinstance(value, int | float) and not isinstance(value, bool) else value

@@ -1,0 +1,224 @@
+"""Guards a run that was stopped and goes on: in its own folder, to the same end, without a gap or a row twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+import manyheads
+
+ROOT = Path(__file__).parents[2]
+MORE = ["trainer.max_steps=14", "trainer.val_every_n_steps=5"]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def without_speed(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "perf/tokens_per_sec"} for row in rows]
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets a signal come while the given optimizer step is made, once."""
+    from manyheads.lm import LM
+
+    def at(step: int, signum: int = signal.SIGTERM) -> None:
+        plain, sent = LM.training_step, []
+
+        def training_step(self: LM, batch: Any, batch_idx: int) -> Any:
+            if self.trainer.global_step == step - 1 and not sent:
+                sent.append(step)
+                os.kill(os.getpid(), signum)
+            return plain(self, batch, batch_idx)
+
+        monkeypatch.setattr(LM, "training_step", training_step)
+
+    return at
+
+
+@pytest.mark.parametrize("step", [7, 5])
+def test_a_stopped_run_goes_on_to_the_same_end(
+    step: int, cli: Callable[..., Any], tiny: list[str], stop_at: Callable[..., None]
+) -> None:
+    """In the middle of an epoch and between two rows of the log; and at the step of a validation."""
+    whole = cli("train", *tiny, *MORE)
+    assert whole.code == 0, whole.err
+    stop_at(step)
+    stopped = cli("train", *tiny, *MORE)
+    assert stopped.code == 143
+    results = stopped.results
+    assert (results["run"]["status"], results["run"]["steps"], results["test"]) == ("interrupted", step, {})
+    assert stopped.err.splitlines()[-1] == (
+        f"error: Stopped by SIGTERM after step {step}, saved. "
+        f"Go on with: python train.py resume=outputs/runs/{stopped.folder.name}"
+    )
+    resumed = cli("train", f"resume={stopped.folder}")
+    assert resumed.code == 0, resumed.err
+    assert resumed.folders == []
+    assert f"Resuming after step {step}." in resumed.out
+    assert {name: stopped.results[name] for name in ("val", "test")} == {
+        name: whole.results[name] for name in ("val", "test")
+    }
+    assert str(stopped.folder) not in (stopped.folder / "config.yaml").read_text(encoding="utf-8")
+    run = stopped.results["run"]
+    assert (run["status"], run["steps"], run["started"]) == ("done", 14, results["run"]["started"])
+    assert run["tokens_seen"] == whole.results["run"]["tokens_seen"]
+    assert run["wall_seconds"] > results["run"]["wall_seconds"]
+    assert all(torch.equal(value, weights(whole.folder)[name]) for name, value in weights(stopped.folder).items())
+    assert without_speed(stopped.metrics) == without_speed(whole.metrics)
+
+
+def test_a_budget_of_tokens_goes_on_where_it_was(cli: Callable[..., Any], tiny: list[str], stop_at: Any) -> None:
+    """Guards against a checkpoint that knows the tokens of the step before, and a run that takes one step more."""
+    words = [*tiny, "trainer.max_steps=null", "trainer.max_tokens=900"]
+    whole = cli("train", *words)
+    stop_at(4)
+    stopped = cli("train", *words)
+    record = torch.load(stopped.folder / "checkpoints" / "last.ckpt", weights_only=True)["manyheads"]
+    assert record["budget"]["tokens"] == record["tokens_seen"] == record["provenance"]["tokens_seen"] > 0
+    assert record["provenance"]["steps"] == record["step"] == 4
+    assert cli("train", f"resume={stopped.folder}").code == 0
+    assert stopped.results["run"]["tokens_seen"] == whole.results["run"]["tokens_seen"]
+    assert stopped.results["test"] == whole.results["test"]
+
+
+def test_a_finished_run_goes_on_with_more_steps(cli: Callable[..., Any], tiny: list[str]) -> None:
+    done = cli("train", *tiny)
+    name = f"resume=outputs/runs/{done.folder.name}"
+    refused = cli("train", name)
+    assert refused.code == 1
+    assert "this run is finished at step 6" in refused.err
+    assert "set trainer.max_steps above 6" in refused.err
+    more = cli("train", name, "trainer.max_steps=9")
+    assert more.code == 0, more.err
+    assert more.folders == []
+    assert [row["step"] for row in done.metrics] == [1, 2, 3, 4, 6, 8, 9]
+    assert done.results["run"]["steps"] == 9
+    assert torch.load(done.folder / "checkpoints" / "last.ckpt", weights_only=True)["manyheads"]["step"] == 9
+
+
+def test_a_resumed_run_does_not_log_a_step_twice(
+    cli: Callable[..., Any], tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at step 5, after the checkpoint of step 3: rows 4 and 5 are from steps that are made again."""
+
+    class Killed(BaseException):
+        pass
+
+    class Kill(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            if trainer.global_step == 5:
+                raise Killed
+
+    from manyheads.callbacks import build
+
+    plain = build.Progress.on_train_batch_end
+    monkeypatch.setattr(
+        build.Progress, "on_train_batch_end", lambda self, trainer, *rest: Kill().on_train_batch_end(trainer)
+    )
+    words = [*tiny, "trainer.log_every_n_steps=1"]
+    killed = cli("train", *words)
+    monkeypatch.setattr(build.Progress, "on_train_batch_end", plain)
+    assert killed.code == 1
+    assert killed.results["run"]["status"] == "failed"
+    assert [row["step"] for row in killed.metrics] == [1, 2, 3, 4, 5]
+    resumed = cli("train", f"resume={killed.folder}")
+    assert resumed.code == 0, resumed.err
+    whole = cli("train", *words)
+    assert without_speed(killed.metrics) == without_speed(whole.metrics)
+    assert killed.results["test"] == whole.results["test"]
+
+
+# another place
+
+
+@pytest.fixture
+def moved(cli: Callable[..., Any], tiny: list[str], corpus: Path, tmp_path: Path, stop_at: Any) -> Path:
+    """An interrupted run, copied elsewhere; the original is gone, and so is its data."""
+    data = tmp_path / "data"
+    shutil.copytree(corpus, data)
+    stop_at(4)
+    done = cli("train", *tiny, "data.path=data")
+    assert done.code == 143
+    elsewhere = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(done.folder, elsewhere)
+    shutil.rmtree(tmp_path / "outputs")
+    shutil.rmtree(data)
+    return elsewhere
+
+
+def test_a_run_that_was_copied_loads_generates_scores_and_resumes(
+    moved: Path, corpus: Path, cli: Callable[..., Any], tiny_trained: Any
+) -> None:
+    lm = manyheads.load(moved)
+    assert lm.record["step"] == 3
+    assert lm.folder == moved.resolve()
+    written = cli("generate", f"run={moved}", "the", "max_new_tokens=5")
+    assert written.code == 0, written.err
+    for verb, key in (("eval", "run"), ("train", "resume")):
+        refused = cli(verb, f"{key}={moved}")
+        assert refused.code == 1
+        assert refused.err.startswith("error: data.path=data: there is no such file or folder.")
+    assert cli("eval", f"run={moved}", f"data.path={corpus}").code == 0
+    resumed = cli("train", f"resume={moved}", f"data.path={corpus}")
+    assert resumed.code == 0, resumed.err
+    results = json.loads((moved / "results.json").read_text(encoding="utf-8"))
+    assert results["test"] == tiny_trained.results["test"]
+    assert not Path("outputs/runs").exists()
+    assert cli("eval", f"run={moved}").code == 0
+
+
+# real processes and real signals
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_a_real_process(
+    signum: int, code: int, tiny: list[str], tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    """The exit code that a shell expects, results.json says interrupted, and the resumed run ends where the other does."""
+    words = [*tiny, "trainer.max_steps=400", "trainer.val_every_n_steps=100", "callbacks.samples=0"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    metrics = None
+    for _ in range(1200):
+        metrics = next(tmp_path.glob("outputs/runs/*/metrics.csv"), None)
+        if metrics is not None and len(metrics.read_text(encoding="utf-8").splitlines()) > 5:
+            break
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err.decode()
+    assert metrics is not None
+    folder = metrics.parent
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    step = results["run"]["steps"]
+    assert results["run"]["status"] == "interrupted"
+    assert 10 < step < 400
+    assert f"after step {step:,}, saved. Go on with: python train.py resume=outputs/runs/{folder.name}" in err.decode()
+    assert "Traceback" not in out.decode() + err.decode()
+    resumed = cli("train", f"resume={folder}")
+    assert resumed.code == 0, resumed.err
+    whole = cli("train", *words)
+    finished = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert finished["test"] == whole.results["test"]
+    steps = [line.partition(",")[0] for line in metrics.read_text(encoding="utf-8").splitlines()]
+    assert steps == [
+        line.partition(",")[0] for line in (whole.folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    ]

@@ -1,0 +1,104 @@
+"""Guards: a resume that trains something else than what was interrupted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from manyheads.errors import UserError
+from manyheads.run.folder import RunFolder, open_run_folder, read_config
+from manyheads.run.resume import check_resume
+from manyheads.testing import byte_tokenizer, tiny_run
+
+CONFIG = """\
+manyheads: {schema: 1, version: 0.1.0}
+model: {_target_: manyheads.model.decoder.Decoder, dim: 16}
+head: {_target_: manyheads.head.next_token.NextToken}
+tokenizer: {_target_: manyheads.tokenizer.byte.byte}
+optim: {_target_: manyheads.optim.adamw.adamw, lr: 0.1}
+trainer: {_target_: manyheads.trainer.trainer, max_steps: 20}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run that was interrupted after step 7 of 20."""
+    return open_run_folder(tiny_run(tmp_path / "run", CONFIG), "resume")
+
+
+def config(folder: RunFolder, *changes: str) -> DictConfig:
+    merged = OmegaConf.merge(read_config(folder)[0], OmegaConf.from_dotlist(list(changes)))
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def finish(folder: RunFolder, status: str = "done") -> None:
+    folder.results.write_text(json.dumps({"schema": 1, "run": {"status": status, "wall_seconds": 3.5}}))
+
+
+def error_of(folder: RunFolder, *changes: str) -> str:
+    with pytest.raises(UserError) as caught:
+        check_resume(config(folder, *changes), folder)
+    return str(caught.value)
+
+
+def test_what_is_taken_up(folder: RunFolder) -> None:
+    """The last checkpoint, not the best; the tokenizer of the checkpoint, not one made anew from data that changed."""
+    finish(folder, "interrupted")
+    resumed = check_resume(config(folder), folder)
+    assert (resumed.checkpoint.name, resumed.step) == ("last.ckpt", 7)
+    assert resumed.tokenizer.fingerprint == byte_tokenizer().fingerprint
+    assert resumed.results is not None
+    assert resumed.results["run"]["wall_seconds"] == 3.5
+
+
+def test_a_run_that_was_killed_before_its_results_still_resumes(folder: RunFolder) -> None:
+    assert check_resume(config(folder), folder).results is None
+
+
+@pytest.mark.parametrize(
+    ("change", "old"),
+    [("model.dim=32", "16"), ("head.bias=true", "None"), ("tokenizer._target_=manyheads.tokenizer.bpe.bpe", "manyheads.tokenizer.byte.byte")],
+)  # fmt: skip
+def test_what_the_weights_depend_on_may_not_change(folder: RunFolder, change: str, old: str) -> None:
+    key, _, value = change.partition("=")
+    text = error_of(folder, change)
+    assert text.startswith(
+        f"{key}={value.replace('true', 'True')}: a resumed run keeps its network, head and tokenizer"
+    )
+    assert f"(it was {old})" in text
+
+
+def test_everything_else_may_change(folder: RunFolder) -> None:
+    check_resume(config(folder, "optim.lr=0.2", "trainer.max_steps=30"), folder)
+
+
+@pytest.mark.parametrize("limit", ["trainer.max_steps=7", "trainer.max_steps=5", "trainer.max_steps=null"])
+def test_a_finished_run_says_how_to_train_it_longer(folder: RunFolder, limit: str) -> None:
+    finish(folder)
+    assert error_of(folder, limit) == (
+        f"resume={folder.path}: this run is finished at step 7. To train it longer, set trainer.max_steps above 7."
+    )
+
+
+def test_a_finished_run_with_more_steps_goes_on(folder: RunFolder) -> None:
+    finish(folder)
+    assert check_resume(config(folder, "trainer.max_steps=8"), folder).step == 7
+
+
+def test_a_run_without_a_checkpoint(folder: RunFolder) -> None:
+    folder.checkpoint("last").unlink()
+    assert error_of(folder).startswith(f"resume={folder.path}: this run has no checkpoint yet.")
+
+
+def test_a_default_that_the_saved_config_spells_out_is_no_change(tmp_path: Path) -> None:
+    """train() completes both sides alike; a key that is only on one side is a change all the same."""
+    folder = open_run_folder(tiny_run(tmp_path / "run", CONFIG), "resume")
+    before: Any = config(folder)
+    del before.model.dim
+    with pytest.raises(UserError, match=r"model\.dim=None: a resumed run keeps"):
+        check_resume(before, folder)

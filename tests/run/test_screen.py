@@ -1,0 +1,141 @@
+"""Guards: a header or a last table that says something else than the run."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from manyheads.lm import LM
+from manyheads.run.folder import RunFolder
+from manyheads.run.results import Results
+from manyheads.run.screen import header, scores_table, shown, summary, tell_notes
+from manyheads.task.generation import Generation
+from manyheads.testing import Rows, byte_tokenizer, tiny_network
+from manyheads.trainer import trainer
+
+CHOICES = {"task": "generation", "data": "rows", "model": "tiny", "optim": "adamw"}
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200, highlight=False)
+
+
+def text_of(console: Console) -> str:
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def lines_of(console: Console) -> dict[str, str]:
+    """The header's rows by the word that they begin with."""
+    rows = (line.split(None, 1) for line in text_of(console).splitlines() if line and not line.startswith(" "))
+    return {row[0]: row[1].rstrip() for row in rows if len(row) == 2}
+
+
+def show(console: Console, folder: Path, *, resumed_at: int | None = None, **limits: object) -> None:
+    tokenizer = byte_tokenizer()
+    source = Rows({"train": ["abc", "de"], "validation": ["é"], "test": ["x", ""]})
+    task = Generation(source=source, tokenizer=tokenizer, seed=1, seq_len=8, batch_size=4)
+    network, head = tiny_network(tokenizer.vocab_size)
+    cfg = OmegaConf.create(
+        {
+            "task": {"seq_len": 8, "batch_size": 4},
+            "trainer": {"max_steps": 1300, "max_minutes": None, "accumulate_grad_batches": 1, **limits},
+        }
+    )
+    lm = LM(network=network, head=head, metrics=task.metrics)
+    made = trainer(folder=folder, accelerator="cpu", devices=1, max_steps=1)
+    header(console, cfg, CHOICES, RunFolder(folder), tokenizer, task, lm, made, resumed_at)
+
+
+def test_the_header_names_what_is_trained(console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    show(console, tmp_path / "run")
+    lines = lines_of(console)
+    assert lines["task"] == "generation, rows of 8 tokens, 4 in a batch"
+    assert lines["data"] == "rows: train 2 rows, 5 B, 7 tokens"
+    assert "validation 1 rows, 2 B, 3 tokens" in text_of(console)
+    assert "test 2 rows, 1 B, 2 tokens" in text_of(console)
+    assert lines["tokenizer"] == "byte, vocabulary of 257"
+    parameters = sum(p.numel() for part in tiny_network(257) for p in part.parameters())
+    assert lines["network"].startswith(f"tiny: {parameters:,} parameters ({4 * parameters / 1000:.1f} kB, ")
+    assert f"{16 * parameters / 1000:.1f} kB with gradients and optimizer" in lines["network"]
+    assert lines["optimizer"] == "adamw, 1,300 steps"
+    assert re.fullmatch(r"cpu: .*thread.*, 32-true", lines["device"])
+    assert lines["folder"] == "run"
+    assert "note: 1 of 2 rows of test are empty and left out." in text_of(console)
+    assert "Resuming" not in text_of(console)
+
+
+def test_limits_accumulation_and_a_resume_are_told(console: Console, tmp_path: Path) -> None:
+    show(console, tmp_path, resumed_at=7, max_minutes=2.5, accumulate_grad_batches=3)
+    assert lines_of(console)["optimizer"] == "adamw, 1,300 steps, 2.5 minutes, 3 micro-batches a step"
+    assert "Resuming after step 7." in text_of(console)
+
+
+def results(**perf: float | None) -> Results:
+    val = {"loss": 1.0, "perplexity": 2.71828, "bits_per_byte": None}
+    return {"schema": 1, "val": val, "test": {"loss": 12345.6789, "perplexity": 3.0, "bits_per_byte": 2.0}, "perf": perf,
+            "run": {"tokens_seen": 1234567, "wall_seconds": 90.0}}  # fmt: skip
+
+
+def test_the_end_has_the_scores_to_four_places_and_what_to_try(
+    console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    summary(
+        console, RunFolder(tmp_path / "outputs" / "runs" / "x"), results(tokens_per_sec=4321.6, peak_memory_bytes=2.5e9)
+    )
+    lines = [line.strip() for line in text_of(console).splitlines() if line.strip()]
+    assert [line.split() for line in lines[:3]] == [
+        ["loss", "perplexity", "bits", "per", "byte"],
+        ["validation", "1.0000", "2.7183", "-"],
+        ["test", "12345.6789", "3.0000", "2.0000"],
+    ]
+    assert lines[3:] == [
+        "4,322 tokens/s, 1,234,567 tokens in 1.5 minutes, at most 2.5 GB of memory",
+        "run folder: outputs/runs/x",
+        "Next:",
+        'manyheads generate run=outputs/runs/x "The function returns"',
+        "python eval.py run=outputs/runs/x",
+    ]
+
+
+def test_a_run_too_short_for_a_rate_still_ends(console: Console, tmp_path: Path) -> None:
+    summary(console, RunFolder(tmp_path), results(peak_memory_bytes=1.0))
+    assert "0 tokens/s" in text_of(console)
+
+
+def test_brackets_in_a_name_are_no_markup(console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich would read [b] as bold: the path that is shown would not be the run's, and [/x] would raise."""
+    monkeypatch.chdir(tmp_path)
+    show(console, tmp_path / "a[b]")
+    assert lines_of(console)["folder"] == "a[b]"
+    summary(console, RunFolder(tmp_path / "a[b]"), results(peak_memory_bytes=1.0))
+    assert text_of(console).count("a[b]") == 4
+    tell_notes(console, ["passed over: x[/bold].txt"])
+    assert "x[/bold].txt" in text_of(console)
+
+
+def test_secrets_in_notes_are_masked(console: Console) -> None:
+    tell_notes(console, ["from https://user:pw@host/data"])
+    assert text_of(console) == "note: from https://***@host/data\n"
+
+
+def test_a_path_as_it_would_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert shown(tmp_path / "here" / "a") == "a"
+    assert shown(tmp_path / "b") == str(tmp_path / "b")
+
+
+def test_a_table_of_one_split(console: Console) -> None:
+    console.print(scores_table({"loss": 1.0}, {}))
+    assert [line.split() for line in text_of(console).splitlines() if line.strip()] == [
+        ["loss"],
+        ["validation", "1.0000"],
+    ]

@@ -1,0 +1,165 @@
+"""Guards the figures that are read from a run folder: the ones that training printed, whatever the batches are."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import manyheads
+from manyheads.build import CONF_DIR
+from manyheads.eval import evaluate
+from manyheads.run.compose import compose
+from manyheads.run.composer import base_of
+
+Figures = dict[str, dict[str, float]]
+
+
+@pytest.fixture
+def figures(cli: Callable[..., Any], tmp_path: Path) -> Callable[..., Figures]:
+    """What `python eval.py WORDS` writes: every digit."""
+
+    def evaluate(*words: str) -> Figures:
+        done = cli("eval", *words, "to=figures.json")
+        assert done.code == 0, done.err
+        assert done.err == ""
+        return json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+
+    return evaluate
+
+
+def of_run(done: Any) -> Figures:
+    return {split: done.results[split] for split in ("val", "test")}
+
+
+def near(figures: Mapping[str, Mapping[str, float]], rel: float) -> dict[str, Any]:
+    return {split: pytest.approx(values, rel=rel) for split, values in figures.items()}
+
+
+def test_the_figures_are_those_of_training_to_the_last_digit(tiny_trained: Any, cli: Callable[..., Any]) -> None:
+    """Printed, and returned."""
+    words = [f"run={tiny_trained.folder}"]
+    done = cli("eval", *words)
+    assert (done.code, done.err, done.folders) == (0, "", [])
+    for row in ("validation", "test"):
+        [line] = [line for line in done.out.splitlines() if line.strip().startswith(row)]
+        assert line.split() in [shown.split() for shown in tiny_trained.out.splitlines()]
+    config, _ = compose("eval", words, CONF_DIR, base_of(words, "run"))
+    assert evaluate(config) == of_run(tiny_trained)
+
+
+def test_evaluation_leaves_the_run_as_it_was(tiny_trained: Any, figures: Callable[..., Figures]) -> None:
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tiny_trained.folder.rglob("*") if path.is_file()}
+
+    before = content()
+    figures(f"run={tiny_trained.folder}")
+    assert content() == before
+
+
+def test_another_checkpoint_has_its_own_figures(
+    cli: Callable[..., Any], tiny: list[str], figures: Callable[..., Figures]
+) -> None:
+    """The rate only harms here, so that best and last are two."""
+    done = cli("train", *tiny, "optim=adam", "optim.lr=0.5", "trainer.val_every_n_steps=1", "callbacks.samples=0",
+               "trainer.max_steps=3", "optim.schedule=constant", "optim.warmup_steps=0")  # fmt: skip
+    scores = [row["val/bits_per_byte"] for row in done.metrics]
+    assert min(scores) < scores[-1]
+    best, last = (figures(f"run={done.folder}", f"checkpoint={name}") for name in ("best", "last"))
+    assert best == of_run(done)
+    assert last["val"]["bits_per_byte"] == pytest.approx(scores[-1], rel=1e-6)
+    assert min(scores) == best["val"]["bits_per_byte"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_no_figure_moves_with_the_batch_size(
+    batch_size: int, tiny_trained: Any, figures: Callable[..., Figures]
+) -> None:
+    """Guards against a mean of batch means, and against a batch that was dropped: the last is ragged, or alone."""
+    found = figures(f"run={tiny_trained.folder}", f"task.batch_size={batch_size}")
+    assert found == near(of_run(tiny_trained), 1e-6)
+    for values in found.values():
+        assert values["perplexity"] == pytest.approx(math.exp(values["loss"]), rel=1e-12)
+
+
+def test_other_data_is_scored_with_the_same_weights(
+    tiny_trained: Any, figures: Callable[..., Figures], tmp_path: Path
+) -> None:
+    """`data=text data.path=...`: lines of one running text, cut where a split is missing."""
+    other = "\n".join(f"it was the {i} of his" for i in range(60)) + "\n"
+    (tmp_path / "other.txt").write_text(other, encoding="utf-8")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "test.txt").write_text(other, encoding="utf-8")
+    (tmp_path / "whole" / "validation.txt").write_text(other, encoding="utf-8")
+    words = [f"run={tiny_trained.folder}", "data=text"]
+    cut = figures(*words, "data.path=other.txt")
+    whole = figures(*words, "data.path=whole")
+    assert whole["val"] == pytest.approx(whole["test"], rel=1e-6)
+    assert cut["test"] != whole["test"]
+    score = manyheads.load(tiny_trained.folder).score(other)
+    assert score.bytes == len(other.encode())
+    assert whole["test"]["loss"] == pytest.approx(score.loss, rel=1e-6)
+    assert whole["test"]["bits_per_byte"] == pytest.approx(score.bits_per_byte, rel=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 8, 32])
+def test_a_stride_gives_each_label_more_context(
+    stride: int, tiny_trained: Any, figures: Callable[..., Figures], texts: dict[str, list[str]]
+) -> None:
+    """Held to `score`, which makes its windows by itself; a stride as long as the rows changes nothing."""
+    found = figures(f"run={tiny_trained.folder}", f"stride={stride}")
+    score = manyheads.load(tiny_trained.folder).score(texts["test"], stride=stride)
+    assert found["test"]["loss"] == pytest.approx(score.loss, rel=1e-6)
+    assert found["test"]["bits_per_byte"] == pytest.approx(score.bits_per_byte, rel=1e-6)
+    assert (found == of_run(tiny_trained)) == (stride == 32)
+
+
+def test_scoring_the_texts_of_the_test_split_gives_the_test_figures(
+    tiny_trained: Any, texts: dict[str, list[str]]
+) -> None:
+    lm = manyheads.load(tiny_trained.folder)
+    for split, printed in (("validation", "val"), ("test", "test")):
+        score, figures = lm.score(texts[split]), tiny_trained.results[printed]
+        assert score.bytes == sum(len(text.encode()) for text in texts[split])
+        assert score.tokens == score.bytes + len(texts[split])
+        assert score.loss == pytest.approx(figures["loss"], rel=1e-6)
+        assert score.perplexity == pytest.approx(figures["perplexity"], rel=1e-6)
+        assert score.bits_per_byte == pytest.approx(figures["bits_per_byte"], rel=1e-6)
+
+
+@pytest.mark.parametrize("seq_len", [1, 5, 31, 64, 4096])
+@pytest.mark.parametrize("words", [[], ["data=text", "tokenizer=bpe", "tokenizer.vocab_size=300"]])
+def test_every_byte_of_a_split_is_counted_once(
+    seq_len: int, words: list[str], tiny: list[str], texts: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """Whatever the length of rows and the batch size: over the batches themselves, for rows and for joined lines."""
+    from manyheads.build import build
+
+    raw = {split: "\n".join(rows) + "\n" if words else "".join(rows) for split, rows in texts.items()}
+    for split, text in raw.items():
+        (tmp_path / f"{split}.txt").write_text(text, encoding="utf-8")
+    cfg, _ = compose(
+        "train", [*tiny, *words, *([f"data.path={tmp_path}"] if words else []), f"task.seq_len={seq_len}"], CONF_DIR
+    )
+    source = build(cfg.data, "data")
+    tokenizer = build(cfg.tokenizer, "tokenizer", source=source)
+    for batch_size in (1, 3, 50):
+        cfg.task.batch_size = batch_size
+        task = build(cfg.task, "task", source=source, tokenizer=tokenizer, seed=1)
+        sizes = task.describe()
+        for split, loader in (("validation", task.val_dataloader()), ("test", task.test_dataloader())):
+            batches = list(loader)
+            assert sum(int(batch["num_bytes"].sum()) for batch in batches) == len(raw[split].encode())
+            assert sum(int((batch["labels"] >= 0).sum()) for batch in batches) == sizes[split]["tokens"]
+            assert sizes[split]["bytes"] == len(raw[split].encode())
+            assert all(batch["input_ids"].shape[1] <= seq_len for batch in batches)
+
+
+def test_where_the_figures_go_is_checked(tiny_trained: Any, cli: Callable[..., Any]) -> None:
+    done = cli("eval", f"run={tiny_trained.folder}", "to=nowhere/figures.json")
+    assert done.code == 1
+    assert done.err.startswith("error: to=nowhere/figures.json: there is no folder nowhere.")
