@@ -8,6 +8,7 @@ SVG into a PNG.
 
 from __future__ import annotations
 
+import io
 import shlex
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def picture(path: Path, seconds: float, command: list[str]) -> None:
         waiting.kill()
     screen = tmux("capture-pane", "-e", "-p", "-t", SESSION)
     tmux("kill-session", "-t", SESSION)
-    console = Console(record=True, width=WIDTH, file=Path("/dev/null").open("w"), force_terminal=True)
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(screen.rstrip()))
     path.write_text(console.export_svg(title=" ".join(command)), encoding="utf-8")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import manyheads
 from manyheads.build import CONF_DIR
@@ -64,7 +65,7 @@ def test_evaluation_leaves_the_run_as_it_was(tiny_trained: Any, figures: Callabl
 def test_another_checkpoint_has_its_own_figures(
     cli: Callable[..., Any], tiny: list[str], figures: Callable[..., Figures]
 ) -> None:
-    """The rate only harms here, so that best and last are two."""
+    """The rate only harms here, so that best and last are two, and the last table is that of the best."""
     done = cli("train", *tiny, "optim=adam", "optim.lr=0.5", "trainer.val_every_n_steps=1", "callbacks.samples=0",
                "trainer.max_steps=3", "optim.schedule=constant", "optim.warmup_steps=0")  # fmt: skip
     scores = [row["val/bits_per_byte"] for row in done.metrics]
@@ -73,6 +74,8 @@ def test_another_checkpoint_has_its_own_figures(
     assert best == of_run(done)
     assert last["val"]["bits_per_byte"] == pytest.approx(scores[-1], rel=1e-6)
     assert min(scores) == best["val"]["bits_per_byte"]
+    record = torch.load(done.folder / "checkpoints" / "best.ckpt", weights_only=True)["manyheads"]
+    assert record["step"] == done.metrics[scores.index(min(scores))]["step"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
@@ -106,7 +109,7 @@ def test_other_data_is_scored_with_the_same_weights(
     assert whole["test"]["bits_per_byte"] == pytest.approx(score.bits_per_byte, rel=1e-6)
 
 
-@pytest.mark.parametrize("stride", [1, 8, 32])
+@pytest.mark.parametrize("stride", [8, 32])
 def test_a_stride_gives_each_label_more_context(
     stride: int, tiny_trained: Any, figures: Callable[..., Figures], texts: dict[str, list[str]]
 ) -> None:
@@ -131,7 +134,7 @@ def test_scoring_the_texts_of_the_test_split_gives_the_test_figures(
         assert score.bits_per_byte == pytest.approx(figures["bits_per_byte"], rel=1e-6)
 
 
-@pytest.mark.parametrize("seq_len", [1, 5, 31, 64, 4096])
+@pytest.mark.parametrize("seq_len", [1, 31, 4096])
 @pytest.mark.parametrize("words", [[], ["data=text", "tokenizer=bpe", "tokenizer.vocab_size=300"]])
 def test_every_byte_of_a_split_is_counted_once(
     seq_len: int, words: list[str], tiny: list[str], texts: dict[str, list[str]], tmp_path: Path

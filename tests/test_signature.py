@@ -1,11 +1,12 @@
 """Guards: a value of the wrong type that reaches torch unchecked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from manyheads.signature import admits, in_words
+from manyheads.signature import admits, in_words, plain_defaults
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,22 @@ def test_which_values_an_annotation_admits(hint: Any, good: list[Any], bad: list
 def test_annotations_in_words() -> None:
     assert in_words(int | None) == "a whole number or null"
     assert in_words(Literal["pre", "post"]) == "one of pre, post"
+
+
+def test_defaults_that_a_yaml_could_hold() -> None:
+    """What is left out here a saved config does not hold, and a later version's default would change an old run."""
+
+    def target(
+        *,
+        module: object,
+        lr: float = 0.1,
+        betas: Sequence[float] = (0.9, 0.95),
+        sizes: tuple[int, ...] = (1,),
+        devices: int | str | list[int] = "auto",
+        kind: Literal["a", "b"] = "a",
+        live: Sequence[object] = (),
+        either: object | None = None,
+        untold=3,  # type: ignore[no-untyped-def]
+    ) -> None: ...
+
+    assert plain_defaults(target) == {"lr": 0.1, "betas": (0.9, 0.95), "sizes": (1,), "devices": "auto", "kind": "a"}

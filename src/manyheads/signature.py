@@ -50,15 +50,14 @@ def check_settings(target: Callable[..., Any], settings: Mapping[str, Any], key:
                 f"{key}.{name}={value} is no setting of {target.__qualname__}.{did_you_mean(name, known)} "
                 f"It has: {', '.join(known)}."
             )
-        if name in hints and not admits(hints[name], value):
-            raise UserError(f"{key}.{name}={value}: set {in_words(hints[name])}.")
+        if name in hints:
+            check_value(f"{key}.{name}", value, hints[name])
 
 
-def check_values(hints: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+def check_value(key: str, value: Any, hint: Any) -> None:
     """Raises UserError for a value that the annotation of its key does not admit."""
-    for key, value in values.items():
-        if not admits(hints[key], value):
-            raise UserError(f"{key}={value}: set {in_words(hints[key])}.")
+    if not admits(hint, value):
+        raise UserError(f"{key}={value}: set {in_words(hint)}.")
 
 
 def admits(hint: Any, value: Any) -> bool:
@@ -96,10 +95,11 @@ def in_words(hint: Any) -> str:
 
 
 def _is_plain(hint: Any) -> bool:
-    if typing.get_origin(hint) is Literal:
+    origin = typing.get_origin(hint)
+    if origin is Literal:
         return True
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        return all(_is_plain(part) for part in typing.get_args(hint))
+    if origin in (Union, types.UnionType) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+        return all(_is_plain(part) for part in typing.get_args(hint) if part is not Ellipsis)
     return hint in (int, float, bool, str, type(None))
 
 

@@ -117,7 +117,7 @@ def _new_folder(folder: Path | None, choices: dict[str, str]) -> RunFolder:
     if folder:
         return RunFolder(folder.resolve())
     # a choice in a folder of its group is called my/net
-    return make_run_folder(RUNS, *(choices[group].replace("/", "-") for group in ("task", "model")))
+    return make_run_folder(RUNS, choices["task"].replace("/", "-"), choices["model"].replace("/", "-"))
 
 
 def _loggers(cfg: DictConfig, make: Any, run: RunFolder, record: Record, resumed: Resumed | None) -> list[Logger]:

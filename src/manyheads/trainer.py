@@ -13,11 +13,13 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.accelerators import AcceleratorRegistry
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loops.fetchers import _DataFetcher
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.strategies import StrategyRegistry
 
 from manyheads.callbacks.trace import Trace
-from manyheads.errors import UserError, check_choice, check_count, check_range
+from manyheads.errors import UserError, check_choice, check_count, check_range, did_you_mean
 from manyheads.marks import builder
 from manyheads.optim.budget import Budget
 
@@ -69,7 +71,7 @@ def trainer(
     check_count("trainer.val_every_n_steps", val_every_n_steps)
     check_count("trainer.num_nodes", num_nodes)
     check_choice("trainer.precision", str(precision), PRECISIONS)
-    check_choice("trainer.strategy", strategy, ("auto", *StrategyRegistry.available_strategies()))
+    _check_strategy(strategy)
     if gradient_clip_val is not None:
         check_range("trainer.gradient_clip_val", gradient_clip_val, 0)
     limits = {"train": limit_train_batches, "val": limit_val_batches, "test": limit_test_batches}
@@ -77,7 +79,7 @@ def trainer(
         _check_limit(f"trainer.limit_{split}_batches", limit)
     check_devices(accelerator, devices)
     _quiet()
-    return _lightnings(
+    made = _lightnings(
         accelerator=accelerator,
         devices=devices,
         strategy=strategy,
@@ -90,7 +92,7 @@ def trainer(
         accumulate_grad_batches=accumulate_grad_batches,
         gradient_clip_val=gradient_clip_val,
         log_every_n_steps=log_every_n_steps,
-        val_check_interval=val_every_n_steps * accumulate_grad_batches,
+        val_check_interval=val_every_n_steps * accumulate_grad_batches,  # in its place: _EpochLoop
         check_val_every_n_epoch=None,
         limit_train_batches=limit_train_batches,
         limit_val_batches=limit_val_batches,
@@ -106,6 +108,24 @@ def trainer(
         default_root_dir=folder,
         enable_autolog_hparams=False,
     )
+    made.fit_loop.epoch_loop = _EpochLoop(made, val_every_n_steps, max_steps=made.max_steps)
+    return made
+
+
+class _EpochLoop(_TrainingEpochLoop):
+    """Validates after every n optimizer steps. Lightning counts batches, which drift away from the steps under
+    accumulation: the last step of an epoch has what batches are left."""
+
+    def __init__(self, trainer: pl.Trainer, val_every_n_steps: int, max_steps: int) -> None:
+        super().__init__(trainer, max_steps=max_steps)
+        self.val_every_n_steps = val_every_n_steps
+
+    def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
+        if not self._should_check_val_epoch():
+            return False
+        if self.trainer.should_stop and self.trainer.fit_loop._can_stop_early:
+            return True
+        return not self._should_accumulate() and self.global_step % self.val_every_n_steps == 0
 
 
 def _lightnings(**settings: Any) -> pl.Trainer:
@@ -145,6 +165,15 @@ def check_devices(accelerator: str, devices: int | str | list[int]) -> None:
         check_range("trainer.devices", devices, -1)
         if devices == 0:
             raise UserError("trainer.devices=0: set at least 1, or auto.")
+
+
+def _check_strategy(strategy: str) -> None:
+    known = ["auto", *StrategyRegistry.available_strategies()]
+    if strategy not in known:
+        hint = did_you_mean(strategy, known)
+        raise UserError(
+            f"trainer.strategy={strategy} is no strategy of Lightning.{hint} Set auto, ddp, fsdp or another."
+        )
 
 
 def _check_limit(key: str, limit: int | float | None) -> None:

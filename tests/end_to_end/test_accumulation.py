@@ -14,7 +14,7 @@ from manyheads.lm import LM
 
 def test_validations_fall_on_optimizer_steps_over_ragged_epochs(cli: Callable[..., Any], tiny: list[str]) -> None:
     """An epoch's last step has fewer micro-batches, so counting batches would drift away from the steps."""
-    words = ["task.batch_size=13", "trainer.accumulate_grad_batches=4", "trainer.max_steps=21", "callbacks.samples=0"]
+    words = ["task.batch_size=14", "trainer.accumulate_grad_batches=4", "trainer.max_steps=21", "callbacks.samples=0"]
     done = cli("train", *tiny, *words, "trainer.val_every_n_steps=5", "trainer.log_every_n_steps=5",
                "callbacks.save_every_n_steps=7", "callbacks.keep=null")  # fmt: skip
     assert done.code == 0, done.err
@@ -26,6 +26,7 @@ def test_validations_fall_on_optimizer_steps_over_ragged_epochs(cli: Callable[..
     assert saved == ["step_00000007.ckpt", "step_00000014.ckpt", "step_00000021.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_stop_at_a_ragged_epochs_end_loses_nothing(
     cli: Callable[..., Any], tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

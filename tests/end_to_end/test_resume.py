@@ -50,7 +50,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return at
 
 
-@pytest.mark.parametrize("step", [7, 5])
+@pytest.mark.parametrize("step", [pytest.param(7, marks=pytest.mark.slow), 5])
 def test_a_stopped_run_goes_on_to_the_same_end(
     step: int, cli: Callable[..., Any], tiny: list[str], stop_at: Callable[..., None]
 ) -> None:
@@ -82,6 +82,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     assert without_speed(stopped.metrics) == without_speed(whole.metrics)
 
 
+@pytest.mark.slow
 def test_a_budget_of_tokens_goes_on_where_it_was(cli: Callable[..., Any], tiny: list[str], stop_at: Any) -> None:
     """Guards against a checkpoint that knows the tokens of the step before, and a run that takes one step more."""
     words = [*tiny, "trainer.max_steps=null", "trainer.max_tokens=900"]
@@ -111,6 +112,7 @@ def test_a_finished_run_goes_on_with_more_steps(cli: Callable[..., Any], tiny: l
     assert torch.load(done.folder / "checkpoints" / "last.ckpt", weights_only=True)["manyheads"]["step"] == 9
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_log_a_step_twice(
     cli: Callable[..., Any], tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

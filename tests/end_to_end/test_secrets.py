@@ -78,6 +78,7 @@ def test_no_literal_secret_of_the_command_line_is_written_or_shown(
     assert "MANYHEADS_SECRET_" in again.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_clean_environment")
 def test_a_secret_of_the_environment_stays_a_reference(
     behind_a_key: str, cli: Callable[..., Any], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -100,10 +101,8 @@ def test_a_secret_of_the_environment_stays_a_reference(
     ("word", "secret"),
     [
         ("+logger.wandb.api_key=refusedkeykey", "refusedkeykey"),
-        ("data.token=refusedtoken", "refusedtoken"),
         ("+data.token=refusedtoken", "refusedtoken"),
         ("data.path=https://reader:hunter2hunter2@data.example/nowhere", "hunter2hunter2"),
-        ("optim.password=refusedword", "refusedword"),
         ("+optim={password: refusedword", "refusedword"),
         ("nogroup.token=refusedtoken", "refusedtoken"),
     ],

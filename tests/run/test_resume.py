@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from manyheads.callbacks.checkpoint_io import write_checkpoint
 from manyheads.errors import UserError
 from manyheads.run.folder import RunFolder, open_run_folder, read_config
-from manyheads.run.resume import check_resume
-from manyheads.testing import byte_tokenizer, tiny_run
+from manyheads.run.resume import LIGHTNINGS_KEYS, check_resume
+from manyheads.testing import byte_tokenizer, tiny_checkpoint, tiny_run
 
 CONFIG = """\
 manyheads: {schema: 1, version: 0.1.0}
@@ -21,13 +22,17 @@ head: {_target_: manyheads.head.next_token.NextToken}
 tokenizer: {_target_: manyheads.tokenizer.byte.byte}
 optim: {_target_: manyheads.optim.adamw.adamw, lr: 0.1}
 trainer: {_target_: manyheads.trainer.trainer, max_steps: 20}
+task: {_target_: manyheads.task.generation.Generation}
 """
+LIGHTNINGS: dict[str, Any] = {key: {} for key in (*LIGHTNINGS_KEYS, "Generation")}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     """A run that was interrupted after step 7 of 20."""
-    return open_run_folder(tiny_run(tmp_path / "run", CONFIG), "resume")
+    made = open_run_folder(tiny_run(tmp_path / "run", CONFIG), "resume")
+    write_checkpoint(tiny_checkpoint(1, CONFIG) | LIGHTNINGS, made.checkpoint("last"))
+    return made
 
 
 def config(folder: RunFolder, *changes: str) -> DictConfig:
@@ -68,7 +73,7 @@ def test_what_the_weights_depend_on_may_not_change(folder: RunFolder, change: st
     key, _, value = change.partition("=")
     text = error_of(folder, change)
     assert text.startswith(
-        f"{key}={value.replace('true', 'True')}: a resumed run keeps its network, head and tokenizer"
+        f"{key}={value.replace('true', 'True')}: a resumed run keeps its network, head, tokenizer and kind of optimizer"
     )
     assert f"(it was {old})" in text
 
@@ -95,10 +100,27 @@ def test_a_run_without_a_checkpoint(folder: RunFolder) -> None:
     assert error_of(folder).startswith(f"resume={folder.path}: this run has no checkpoint yet.")
 
 
-def test_a_default_that_the_saved_config_spells_out_is_no_change(tmp_path: Path) -> None:
-    """train() completes both sides alike; a key that is only on one side is a change all the same."""
-    folder = open_run_folder(tiny_run(tmp_path / "run", CONFIG), "resume")
+def test_a_key_that_only_one_side_has_is_a_change(folder: RunFolder) -> None:
+    """train() writes the defaults out before, so a key that is gone is one that was taken away."""
     before: Any = config(folder)
     del before.model.dim
     with pytest.raises(UserError, match=r"model\.dim=None: a resumed run keeps"):
         check_resume(before, folder)
+
+
+@pytest.mark.parametrize("key", ["optimizer_states", "loops", "callbacks", "Generation"])
+def test_a_checkpoint_without_the_state_of_training_is_named_with_what_to_do(folder: RunFolder, key: str) -> None:
+    """Lightning would begin at step 0, or with fresh moments, and say nothing."""
+    whole = tiny_checkpoint(1, CONFIG) | LIGHTNINGS
+    del whole[key]
+    write_checkpoint(whole, folder.checkpoint("last"))
+    text = error_of(folder)
+    assert f"lacks {key}: training cannot go on from it." in text
+    assert text.endswith("To go on from best.ckpt, copy it over last.ckpt.")
+
+
+def test_a_link_out_of_the_folder_is_refused(folder: RunFolder, tmp_path: Path) -> None:
+    """What is written there would land elsewhere."""
+    (tmp_path / "elsewhere").mkdir()
+    (folder.path / "predictions").symlink_to(tmp_path / "elsewhere")
+    assert "predictions is a link to" in error_of(folder)

@@ -17,7 +17,10 @@ from filelock import FileLock
 from manyheads import __version__
 from manyheads.errors import UserError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_ROOM = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EIO),
+)
 
 
 def cache_dir() -> Path:

@@ -14,6 +14,7 @@ from manyheads.data.digest import digest
 from manyheads.data.paths import Paths, find
 from manyheads.data.reading import check_encoding
 from manyheads.data.source import SPLITS, Source
+from manyheads.data.split import check_fraction
 from manyheads.data.tables import read_shards, write_lines, write_table
 from manyheads.marks import builder
 
@@ -63,6 +64,7 @@ def files(
         join_rows: rows are pieces of one running text; null: they are in text files, not in others.
     """
     check_encoding(encoding)
+    check_fraction(validation_fraction)
     joined = FORMATS[format].join_rows if join_rows is None else join_rows
     return Files(format, path, text_column=text_column, fraction=validation_fraction, encoding=encoding, joined=joined)
 

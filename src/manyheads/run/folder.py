@@ -161,7 +161,9 @@ def parse_config(text: str, where: str) -> tuple[DictConfig, dict[str, Any]]:
     for value in _texts(OmegaConf.to_container(cfg, resolve=False)):
         if len(_OWN_REFERENCE.findall(value)) < value.count("${"):
             raise UserError(f"{where} refers to {value}, which no run's config does: it is not read.")
-    if not isinstance(stamp.get("schema"), int) or stamp["schema"] > SCHEMA:
+    if not isinstance(stamp.get("schema"), int):
+        raise UserError(f"{where} is not the config of a manyheads run: its {STAMP!r} entry has no schema number.")
+    if stamp["schema"] > SCHEMA:
         raise UserError(
             f"{where} was written by manyheads {stamp.get('version')} (schema {stamp.get('schema')}); this is "
             f"{__version__} (schema {SCHEMA}). Install that version or a newer one."

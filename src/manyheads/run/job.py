@@ -134,7 +134,7 @@ class Job:
             os.environ[FULL_ERROR] = self._outside["full"]
 
 
-def _written(hydra: DictConfig) -> list[str]:
+def _written(hydra: Any) -> list[str]:
     """The overrides of a run as they were written: references to the environment stay what they are."""
     words = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     assert isinstance(words, list)

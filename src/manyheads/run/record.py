@@ -20,7 +20,6 @@ from manyheads.run.resume import Resumed
 from manyheads.run.secrets import masked_config
 from manyheads.tokenizer.base import Tokenizer
 
-
 _WANDB_ID = re.compile(r"[\w-]{1,64}")
 
 

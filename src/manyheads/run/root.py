@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import UserError, check_range
-from manyheads.signature import check_values
+from manyheads.signature import check_value
 
 
 class RootKeys(TypedDict, total=False):
@@ -44,14 +44,15 @@ def check_root(cfg: DictConfig) -> None:
     given = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in hints if key in cfg]), resolve=True)
     assert isinstance(given, dict)
     values = {str(key): _as_text(hints[str(key)], value) for key, value in given.items()}
-    check_values(hints, values)
+    for key, value in values.items():
+        check_value(key, value, hints[key])
     check_range("seed", values["seed"], 0, 2**32 - 1)
     for key, value in values.items():
         cfg[key] = value
 
 
 def _as_text(hint: Any, value: Any) -> Any:
-    if isinstance(value, list):
-        return [_as_text(part, item) for item in value for part in typing.get_args(hint)[:1]]
+    if isinstance(value, list) and typing.get_origin(hint) is list:
+        return [_as_text(typing.get_args(hint)[0], item) for item in value]
     texts = hint is str or str in typing.get_args(hint)
     return str(value) if texts and isinstance(value, int | float) and not isinstance(value, bool) else value

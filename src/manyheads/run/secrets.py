@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
@@ -92,13 +92,17 @@ def _masked_item(node: DictConfig | ListConfig, name: Any, key: str, kept_back: 
 
 def _kept_back(node: DictConfig | ListConfig, key: str) -> Iterator[str]:
     """The values that come from the environment or are literal secrets."""
-    for name in node if isinstance(node, DictConfig) else range(len(node)):
+    for name in _names(node):
         text, value = _written(node, name), node[name]
         if isinstance(value, DictConfig | ListConfig):
             if text is None:
                 yield from _kept_back(value, _below(key, name))
         elif value is not None and str(value) and ((text and "oc.env" in text) or is_secret(_below(key, name), value)):
             yield str(value)
+
+
+def _names(node: DictConfig | ListConfig) -> Iterable[Any]:
+    return node if isinstance(node, DictConfig) else range(len(node))
 
 
 def _written(node: DictConfig | ListConfig, name: Any) -> str | None:
