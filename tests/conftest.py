@@ -154,7 +154,8 @@ def tiny(corpus: Path) -> list[str]:
     return [
         "data=json", f"data.path={corpus}", "tokenizer=byte", "model.dim=16", "model.num_layers=1",
         "model.num_heads=2", "task.seq_len=32", "task.batch_size=4", "trainer.max_steps=6",
-        "trainer.val_every_n_steps=3", "trainer.log_every_n_steps=2", "callbacks.sample_tokens=8", "optim.warmup_steps=0", "logger=csv",
+        "trainer.val_every_n_steps=3", "trainer.log_every_n_steps=2", "logger=csv",
+        "++callbacks.sample_tokens=8", "++optim.warmup_steps=0",  # ++ saves the search for keys that no yaml spells out
     ]  # fmt: skip
 
 

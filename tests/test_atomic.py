@@ -49,8 +49,9 @@ def test_what_stood_there_stays_when_the_disk_is_full(tmp_path: Path, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"), replacing(path) as file:
+    with pytest.raises(OSError, match="No space left") as caught, replacing(path) as file:
         file.write("new")
+    assert caught.value.filename == str(path)  # the system names none there, and no user knows the temporary one
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 
@@ -69,5 +70,6 @@ def test_it_is_readable_by_whom_the_umask_says(tmp_path: Path, mask: int) -> Non
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "absent" / "a"):
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "absent" / "a"):
         pytest.fail("the block must not run")
+    assert caught.value.filename == str(tmp_path / "absent" / "a")

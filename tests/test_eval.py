@@ -66,8 +66,8 @@ def test_another_checkpoint_has_its_own_figures(
     cli: Callable[..., Any], tiny: list[str], figures: Callable[..., Figures]
 ) -> None:
     """The rate only harms here, so that best and last are two, and the last table is that of the best."""
-    done = cli("train", *tiny, "optim=adam", "optim.lr=0.5", "trainer.val_every_n_steps=1", "callbacks.samples=0",
-               "trainer.max_steps=3", "optim.schedule=constant", "optim.warmup_steps=0")  # fmt: skip
+    done = cli("train", *tiny, "optim=adam", "optim.lr=0.5", "trainer.val_every_n_steps=1", "++callbacks.samples=0",
+               "trainer.max_steps=3", "++optim.schedule=constant", "++optim.warmup_steps=0")  # fmt: skip
     scores = [row["val/bits_per_byte"] for row in done.metrics]
     assert min(scores) < scores[-1]
     best, last = (figures(f"run={done.folder}", f"checkpoint={name}") for name in ("best", "last"))

@@ -121,9 +121,9 @@ def test_one_row_for_each_logged_step(tiny_trained: Any) -> None:
 
 def test_the_axis_counts_optimizer_steps_also_under_accumulation(cli: Callable[..., Any], tiny: list[str]) -> None:
     """Six steps of two micro-batches of two rows are the six steps of four rows: the same rows, tokens and losses."""
-    whole = cli("train", *tiny, "task.shuffle=false", "task.pack=false")
-    halves = cli("train", *tiny, "task.shuffle=false", "task.pack=false", "task.batch_size=2",
-                 "task.eval_batch_size=4", "trainer.accumulate_grad_batches=2")  # fmt: skip
+    whole = cli("train", *tiny, "++task.shuffle=false", "task.pack=false")
+    halves = cli("train", *tiny, "++task.shuffle=false", "task.pack=false", "task.batch_size=2",
+                 "++task.eval_batch_size=4", "trainer.accumulate_grad_batches=2")  # fmt: skip
     assert len(whole.metrics) == len(halves.metrics) == 5
     for one, two in zip(whole.metrics, halves.metrics, strict=True):
         one.pop("perf/tokens_per_sec", None)
@@ -277,7 +277,7 @@ def test_whichever_budget_is_used_up_first_ends_the_run(
 
 def test_early_stopping_ends_a_run_that_gets_no_better(cli: Callable[..., Any], tiny: list[str]) -> None:
     done = cli("train", *tiny, "optim=adam", "optim.lr=0", "trainer.max_steps=50", "trainer.val_every_n_steps=2",
-               "callbacks.patience=2")  # fmt: skip
+               "++callbacks.patience=2")  # fmt: skip
     assert done.code == 0, done.err
     assert done.results["run"]["steps"] == 6
     assert "has not improved for 2 validations: training stops early" in done.out
@@ -287,8 +287,8 @@ def test_early_stopping_ends_a_run_that_gets_no_better(cli: Callable[..., Any], 
 
 
 def test_checkpoints_of_each_kind_are_kept_and_pruned(cli: Callable[..., Any], tiny: list[str]) -> None:
-    done = cli("train", *tiny, "trainer.max_steps=8", "trainer.val_every_n_steps=1", "callbacks.save_best=3",
-               "callbacks.save_every_n_steps=2", "callbacks.keep=2", "callbacks.samples=0")  # fmt: skip
+    done = cli("train", *tiny, "trainer.max_steps=8", "trainer.val_every_n_steps=1", "++callbacks.save_best=3",
+               "++callbacks.save_every_n_steps=2", "++callbacks.keep=2", "++callbacks.samples=0")  # fmt: skip
     assert done.code == 0, done.err
     step = {
         path.name: torch.load(path, weights_only=True)["manyheads"]["step"]

@@ -46,9 +46,9 @@ def test_callbacks_stay_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "text"),
     [
-        ("accumulate_grad_batches", 0, "trainer.accumulate_grad_batches=0: set a number of at least 1."),
-        ("log_every_n_steps", 0, "trainer.log_every_n_steps=0: set a number of at least 1."),
-        ("val_every_n_steps", 0, "trainer.val_every_n_steps=0: set a number of at least 1."),
+        ("accumulate_grad_batches", 0, "trainer.accumulate_grad_batches=0: set a whole number of at least 1."),
+        ("log_every_n_steps", 0, "trainer.log_every_n_steps=0: set a whole number of at least 1."),
+        ("val_every_n_steps", 0, "trainer.val_every_n_steps=0: set a whole number of at least 1."),
         ("gradient_clip_val", -1.0, "trainer.gradient_clip_val=-1.0: set a number of at least 0."),
         ("devices", 0, "trainer.devices=0: set at least 1, or auto."),
         ("devices", -2, "trainer.devices=-2: set a number of at least -1."),

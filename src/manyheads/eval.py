@@ -29,7 +29,7 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
     """
     check_root(cfg)
     console, allow = Console(highlight=False), list(cfg.allow)
-    to = None if cfg.to is None else writable_file(cfg.to, "to")
+    to = None if cfg.to is None else writable_file(cfg.to, "to", "figures.json")
     check_tree(cfg, allow)
     compatibility.check_shape(cfg, allow)
     build(cfg.trainer, "trainer", allow=allow, folder=Path())  # for its errors

@@ -94,7 +94,7 @@ def generate(
     prompts = [*prompts, *(read_prompts(Path(input)) if input is not None else [])]
     if not prompts:
         prompts = [""]
-    out = None if to is None else writable_file(to, "to")
+    out = None if to is None else writable_file(to, "to", "texts.jsonl")
     if isinstance(options.get("stop"), str):
         options["stop"] = [options["stop"]]
     _check_options(options)

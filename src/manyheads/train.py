@@ -134,7 +134,7 @@ def _logger(node: DictConfig, key: str, cfg: DictConfig, make: Any, live: dict[s
     """The logger of a node, given what of ours its signature has: one of Lightning's knows no folder."""
     known = parameters(target_of(node, key, cfg.allow))
     try:
-        return make(node, key, **{name: value for name, value in live.items() if name in known and name not in node})
+        return make(node, key, **{name: value for name, value in live.items() if name in known})
     except ModuleNotFoundError as error:
         raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
 

@@ -14,9 +14,9 @@ from manyheads.lm import LM
 
 def test_validations_fall_on_optimizer_steps_over_ragged_epochs(cli: Callable[..., Any], tiny: list[str]) -> None:
     """An epoch's last step has fewer micro-batches, so counting batches would drift away from the steps."""
-    words = ["task.batch_size=14", "trainer.accumulate_grad_batches=4", "trainer.max_steps=21", "callbacks.samples=0"]
+    words = ["task.batch_size=14", "trainer.accumulate_grad_batches=4", "trainer.max_steps=21", "++callbacks.samples=0"]
     done = cli("train", *tiny, *words, "trainer.val_every_n_steps=5", "trainer.log_every_n_steps=5",
-               "callbacks.save_every_n_steps=7", "callbacks.keep=null")  # fmt: skip
+               "++callbacks.save_every_n_steps=7", "++callbacks.keep=null")  # fmt: skip
     assert done.code == 0, done.err
     rows = done.metrics
     assert [row["step"] for row in rows if "val/loss" in row] == [5, 10, 15, 20, 21]
@@ -32,7 +32,7 @@ def test_a_stop_at_a_ragged_epochs_end_loses_nothing(
 ) -> None:
     """An epoch has 29 batches here, so 8 steps, the last of a single batch; each of them has its validation."""
     words = [*tiny, "task.batch_size=13", "trainer.accumulate_grad_batches=4", "trainer.max_steps=11",
-             "trainer.log_every_n_steps=1", "trainer.val_every_n_steps=4", "callbacks.samples=0"]  # fmt: skip
+             "trainer.log_every_n_steps=1", "trainer.val_every_n_steps=4", "++callbacks.samples=0"]  # fmt: skip
     whole = cli("train", *words)
     plain = LM.on_before_optimizer_step
     for step in (3, 8, 9):

@@ -1,5 +1,6 @@
 """metrics.csv, byte for byte."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_a_reader_never_meets_half_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     log.log_metrics({"a": 1.0}, step=1)
 
     def fail(source: object, target: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):

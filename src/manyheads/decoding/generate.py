@@ -206,6 +206,7 @@ def _generator(seed: int, key: Hashable) -> torch.Generator:
 
 @contextmanager
 def eval_mode(*modules: nn.Module) -> Iterator[None]:
+    """Modules in eval mode meanwhile; each of their parts is then as it was."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
         module.eval()

@@ -56,3 +56,24 @@ class Metric(torchmetrics.Metric):
             assert isinstance(default, Tensor)
             setattr(self, state, getattr(self, state).to(dtype))
             self._defaults[state] = default.to(dtype)
+
+
+class PerToken(Metric):
+    """A metric that is made of the mean loss of a label."""
+
+    loss_sum: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_sum("loss_sum")
+        self.add_sum("count")
+
+    def update(self, output: HeadOutput, batch: Batch) -> None:
+        """Adds one batch's sum of losses, in nats, and its count of labels."""
+        self.loss_sum += output.loss_sum
+        self.count += output.count
+
+    def mean(self) -> Tensor:
+        """Nats per token over everything that was added, []."""
+        return self.loss_sum / self.count

@@ -95,11 +95,11 @@ def check_writable(path: Path) -> None:
         )
 
 
-def writable_file(path: str | Path, key: str) -> Path:
-    """The path of a file that can be made or replaced. Raises UserError, naming `key`, when it cannot."""
+def writable_file(path: str | Path, key: str, example: str) -> Path:
+    """The path of a file that can be made or replaced. Raises UserError, naming `key` and `example`, when it cannot."""
     file = Path(path).expanduser()
     if file.is_dir():
-        raise UserError(f"{key}={path} is a folder: set a file in it.")
+        raise UserError(f"{key}={path} is a folder: set a file, such as {key}={file / example}.")
     if not file.parent.is_dir():
         raise UserError(f"{key}={path}: there is no folder {file.parent}. Make it, or set another file.")
     if not _may_write(file.parent):

@@ -1,4 +1,7 @@
-"""The arguments of what a yaml names, read from source: a config is checked without importing torch."""
+"""The arguments of what a yaml names, read from source, so that a key is found or missed without importing torch.
+
+What a value may be is told by `manyheads.signature`, once the target can be imported.
+"""
 
 from __future__ import annotations
 

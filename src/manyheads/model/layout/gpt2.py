@@ -13,6 +13,8 @@ from manyheads.model.layout.base import Layout, Tensors
 
 
 class GPT2(Layout):
+    """LayerNorm before each half, learned positions, biases, no gate (Radford et al. 2019)."""
+
     model_type = "gpt2"
     architecture = "GPT2LMHeadModel"
     tied_by_default = True

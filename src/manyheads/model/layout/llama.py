@@ -13,6 +13,8 @@ from manyheads.model.layout.base import Layout, Tensors
 
 
 class Llama(Layout):
+    """RMSNorm before each half, rotary positions, SwiGLU, no biases (Touvron et al. 2023)."""
+
     model_type = "llama"
     architecture = "LlamaForCausalLM"
     admitted: ClassVar[dict[str, tuple[Any, ...]]] = {

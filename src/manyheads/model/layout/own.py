@@ -12,6 +12,8 @@ from manyheads.model.layout.base import Layout, Tensors
 
 
 class Own(Layout):
+    """The keyword arguments of Decoder and the names of its state dict, as they are."""
+
     model_type = "manyheads"
     architecture = "Decoder"
 
