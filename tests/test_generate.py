@@ -217,7 +217,7 @@ def test_a_prompt_that_is_read_in_part_is_told(run: Path, capsys: pytest.Capture
         ({"temperature": "hot"}, "temperature=hot: set a number of at least 0."),
         ({"max_new_tokens": 0}, "max_new_tokens=0: set a whole number of at least 1."),
         ({"to": "nowhere/texts.jsonl"}, "to=nowhere/texts.jsonl: there is no folder nowhere."),
-        ({"to": "."}, "to=. is a folder: set a file in it."),
+        ({"to": "."}, "to=. is a folder: set a file, such as to=texts.jsonl."),
         ({"input": "nowhere.txt"}, "input=nowhere.txt cannot be read"),
         ({"checkpoint": "best"}, "checkpoint=best is not in"),
         ({"run": "nowhere"}, "run=nowhere: there is no such folder."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -42,7 +43,7 @@ def locate(kind: Kind, name: str, revision: str | None, key: str) -> Located:
         seen = _seen(kind, name, revision, memo)
         if seen:
             return Located(seen, online=False)
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = textwrap.shorten(str(error), 120, placeholder=" ...") or type(error).__name__
         raise UserError(f"{key}={name}: the hub cannot be reached ({reason}).\n{OFFLINE_HINT[kind]}") from error
     _remember(memo, commit)
     return Located(commit, online=True)

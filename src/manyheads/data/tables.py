@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 1 << 28
 BINARY = ("parquet",)
+_MORE_CELLS = "__index_level_0__"  # pandas takes the cells before those that have a name for an index
 
 
 def write_lines(kind: str, files: Sequence[Path], encoding: str, folder: Path) -> None:
@@ -55,6 +56,11 @@ def write_table(kind: str, files: Sequence[Path], encoding: str, folder: Path, *
         cache_dir=str(work),
         **settings,
     )
+    if kind not in BINARY and _MORE_CELLS in rows.column_names:
+        raise UserError(
+            f"data.path={files[0]}: its rows have more cells than its first line has names. Put a text that holds a comma "
+            "in double quotes, or set another data.path."
+        )
     move_shards(rows, folder)
     shutil.rmtree(work)
 
