@@ -378,6 +378,9 @@ DATA = [
         r"data\.text_column=n of x\.jsonl holds no text but int64\. Columns with text: text\.",
         make=file("x.jsonl", '{"text": "a", "n": 1}\n' * 9),
     ),
+    Fault("more cells than names", BASE.replace("json", "csv").replace("{corpus}", "x.csv"),
+          r"data\.path=x\.csv: its rows have more cells than its first line has names\. Put a text that holds a comma in ",
+          make=file("x.csv", "text\n" + "one, two\n" * 30)),
     Fault("too few rows", JSONL, r"data \(x\.jsonl\): 1 row\(s\) are too few .* Use at least 3 rows",
           make=file("x.jsonl", '{"text": "a"}\n')),
     Fault(
