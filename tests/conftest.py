@@ -21,6 +21,8 @@ os.environ["WANDB_SILENT"] = "true"
 os.environ.pop("WANDB_API_KEY", None)
 os.environ.pop("HYDRA_FULL_ERROR", None)
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# processes that tests start share the cores; two threads each wait for one another at every kernel
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
