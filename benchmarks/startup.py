@@ -42,7 +42,8 @@ def main(rounds: int = 5) -> None:
             seconds(command, folder)
         seconds(TRAIN, folder, r"step\s+1/")
         rows = [
-            (seconds(IMPORT, folder), seconds(HELP, folder), seconds(TRAIN, folder, r"step\s+1/")) for _ in range(rounds)
+            (seconds(IMPORT, folder), seconds(HELP, folder), seconds(TRAIN, folder, r"step\s+1/"))
+            for _ in range(rounds)
         ]
     imports, helps, firsts = zip(*rows, strict=True)
     print(f"import of torch and Lightning {statistics.median(imports):.2f} s")
