@@ -252,7 +252,7 @@ def test_from_python(tiny: list[str], tmp_path: Path, monkeypatch: pytest.Monkey
     [
         ("trainer.max_epochs=2", 2 * 13),
         ("trainer.max_tokens=1000", 8),  # 128 in a step: seven are too few
-        pytest.param("trainer.max_minutes=0.0001", 1, marks=pytest.mark.slow),
+        pytest.param("trainer.max_minutes=1e-7", 1, marks=pytest.mark.slow),
     ],
 )
 def test_whichever_budget_is_used_up_first_ends_the_run(
