@@ -597,7 +597,7 @@ def process(words: Sequence[str], **environ: str) -> subprocess.CompletedProcess
     script = ROOT / f"{words[0]}.py"
     start = [str(script), *words[1:]] if script.is_file() else ["-m", "manyheads", *words]
     command = [sys.executable, *start]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environ})
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environ})
 
 
 @pytest.mark.slow
@@ -644,7 +644,7 @@ def test_memory_that_runs_out_in_training_is_told_and_the_run_says_that_it_faile
         **place
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, *words.split()], capture_output=True, text=True, timeout=300, env=os.environ
+        [sys.executable, "-c", program, *words.split()], capture_output=True, text=True, timeout=120, env=os.environ
     )
     fault = Fault("", "", r"out of memory: .* more could not be had\.\nLower task\.batch_size", failed=True)
     check_said(fault, done.returncode, done.stderr)

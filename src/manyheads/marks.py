@@ -23,6 +23,8 @@ def callable_module(name: str, function: Callable[..., Any]) -> None:
     """
 
     class CallableModule(ModuleType):
+        """A module that is called as the function is."""
+
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
 

@@ -205,7 +205,7 @@ def test_a_signal_to_a_real_process(
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signum)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == code, err.decode()
     assert metrics is not None
     folder = metrics.parent

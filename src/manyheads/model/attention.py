@@ -52,6 +52,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(num_heads * self.head_dim, dim, bias=bias)
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+        """What each position of `x` [B, T, D] gathers from those it may see, [B, T, D]; `layer` is its place in the cache."""
         query = self.query(x).unflatten(-1, (-1, self.head_dim))  # [B, T, H, K]
         key = self.key(x).unflatten(-1, (-1, self.head_dim))  # [B, T, G, K]
         value = self.value(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B, G, T, K]
