@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from manyheads.errors import UserError
-from manyheads.logger.wandb import WandbLog, choose_mode, trouble_reaching, wandb
+from manyheads.logger.wandb import WandbLog, choose_mode, html_table, trouble_reaching, wandb
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens, connections are refused
 
@@ -76,6 +76,22 @@ def test_two_runs_of_one_process_do_not_mix_and_each_says_how_it_ended(tmp_path:
     assert run["run_id"] == one.version
     assert of("run", second)[0]["run_id"] == two.version == "5eed5eed"
     assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
+
+
+def test_texts_are_logged_as_a_page_that_shows_them_as_they_are(tmp_path: Path) -> None:
+    """Guards markup in a text, which would be shown as markup or run, and an empty list of texts."""
+    log = make(tmp_path)
+    text = "<b>&amp;\n  \N{GRINNING FACE}"
+    log.log_text("samples", columns=["step", "text"], data=[[3, text]], step=3)  # type: ignore[list-item]
+    log.log_text("samples", columns=["step", "text"], data=[], step=4)
+    log.close()
+    (page,) = tmp_path.glob("wandb/*/files/media/html/samples_*.html")
+    shown = page.read_text(encoding="utf-8")
+    assert shown == html_table(["step", "text"], [["3", text]])
+    assert "<td>3</td><td>&lt;b&gt;&amp;amp;\n  \N{GRINNING FACE}</td>" in shown
+    (row,) = history(records(tmp_path))
+    assert row["_step"] == 3
+    assert any(name.startswith("samples") for name in row)
 
 
 def test_an_unreachable_server_costs_one_line_and_no_secret_is_written(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import os
 import secrets
@@ -29,6 +30,11 @@ PROBE_SECONDS = 5.0
 
 INIT_SECONDS = 20.0
 """How long the server may take to open the run before it goes offline."""
+
+_PAGE = """<!doctype html><meta charset="utf-8"><style>
+body { font: 13px system-ui, sans-serif; margin: 8px } table { border-collapse: collapse }
+th, td { text-align: left; vertical-align: top; padding: 4px 12px; border-bottom: 1px solid #ccc; white-space: pre-wrap }
+</style>"""
 
 _FIRST_SERVER = "https://api.wandb.ai"
 
@@ -179,6 +185,24 @@ class WandbLog(WandbLogger):
         self._guarded(lambda: super(WandbLog, self).log_hyperparams(params))
 
     @rank_zero_only
+    def log_text(
+        self,
+        key: str,
+        columns: list[str] | None = None,
+        data: list[list[str]] | None = None,
+        dataframe: Any | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Logs rows of text as a page of HTML. Never raises.
+
+        Not as a W&B Table: for each one of those the client asks the server, and waits for ever where it went away.
+        """
+        import wandb as client
+
+        if data:
+            self.log_metrics({key: client.Html(html_table(columns or [], data), inject=False)}, step)
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Ends the run as failed when `status` says so and it was not told to stop; Lightning calls it after each of fit
         and test, and while it handles what was raised."""
@@ -272,6 +296,13 @@ class WandbLog(WandbLogger):
     def _sync_command(self) -> str:
         prefix = "offline-run" if self._mode == "offline" else "run"
         return f"wandb sync {self._folder / 'wandb'}/{prefix}-*-{self._id}"
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A page with one table in which line breaks and runs of spaces stay as they are."""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"{_PAGE}<table><tr>{head}</tr>{body}</table>"
 
 
 def _first_line(error: BaseException) -> str:
