@@ -126,6 +126,20 @@ def test_training_counts_tokens_and_totals(tmp_path: Path) -> None:
     assert lm.last_grad_norm.item() == pytest.approx(math.sqrt(squares), rel=1e-5)
 
 
+@pytest.mark.parametrize(("limit", "clipped"), [(None, False), (0, False), (0.0, False), (1e-4, True)])
+def test_no_limit_on_the_gradient_is_null_or_zero(limit: float | None, clipped: bool) -> None:
+    """Guards a limit of 0, Lightning's word for none, that shrinks every gradient to nothing."""
+    lm = _lm(torch.float32, [])
+    loss = lm.forward(_rows()).loss_sum
+    loss.backward()
+    before = [p.grad.clone() for p in lm.parameters() if p.grad is not None]
+    lm.configure_gradient_clipping(torch.optim.SGD(lm.parameters(), lr=0.1), gradient_clip_val=limit)
+    after = [p.grad for p in lm.parameters() if p.grad is not None]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) != clipped
+    norm = torch.linalg.vector_norm(torch.cat([g.flatten() for g in after])).item()
+    assert norm == pytest.approx(1e-4 if clipped else lm.last_grad_norm.item(), rel=1e-3)  # type: ignore[union-attr]
+
+
 def test_hand_counted_sums_through_head_and_metrics() -> None:
     """Two batches of unequal size with known probabilities; a mean of batch means would give another number.
 

@@ -107,7 +107,7 @@ class LM(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clips by the norm over all parameters and keeps the norm for the log."""
-        limit = float("inf") if gradient_clip_val is None else gradient_clip_val
+        limit = gradient_clip_val or float("inf")  # 0 is no limit, as in Lightning
         self.last_grad_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -68,7 +68,7 @@ def admits(hint: Any, value: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(admits(part, value) for part in typing.get_args(hint))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (bool, str, types.NoneType, type(None)):

@@ -24,8 +24,9 @@ from manyheads.marks import builder
 from manyheads.optim.budget import Budget
 
 LIMITS = ("max_steps", "max_epochs", "max_minutes", "max_tokens")
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "32", "bf16", "16", "64")
-"""Lightning's, of which the last four are short names."""
+SHORT = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", *SHORT)
+"""Lightning's, and the short names that it had before."""
 
 
 def budget(settings: Mapping[str, Any]) -> Budget:
@@ -108,6 +109,11 @@ def trainer(
         default_root_dir=folder,
         enable_autolog_hparams=False,
     )
+    if made.world_size > 1:
+        raise UserError(
+            f"trainer.devices={devices} trainer.num_nodes={num_nodes}: this version trains on one device. "
+            "Set trainer.devices=1 trainer.num_nodes=1."
+        )
     made.fit_loop.epoch_loop = _EpochLoop(made, val_every_n_steps, max_steps=made.max_steps)
     return made
 
@@ -140,9 +146,12 @@ def _lightnings(**settings: Any) -> pl.Trainer:
 
 
 def choose_precision(precision: int | str, accelerator: str) -> str:
-    """The precision that `auto` stands for on this machine; any other as it is."""
+    """Lightning's name of a precision; `auto` is what this machine does well."""
     if precision != "auto":
-        return str(precision)
+        name = SHORT.get(str(precision), str(precision))
+        if name == "16-mixed" and (accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())):
+            raise UserError(f"trainer.precision={precision}: a CPU does not do that. Set bf16-mixed, 32-true or auto.")
+        return name
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 

@@ -70,3 +70,24 @@ def test_weights_that_overflowed_under_a_finite_loss_are_never_saved(fit: Any, t
     with pytest.raises(UserError, match="At step 5 the network's weights are not finite"):
         fit(lm, callbacks, max_steps=9, limit_val_batches=0)
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 4
+
+
+def test_weights_that_overflowed_are_told_before_they_are_scored(fit: Any, tiny: Any, tmp_path: Path) -> None:
+    """Guards a validation of dead weights, whose sample text would complain first and in other words."""
+
+    class Spoiled(tiny):
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            super().on_before_optimizer_step(optimizer)
+            self.network.bias.grad = torch.full((3,), float("nan"))
+
+        def on_validation_epoch_start(self) -> None:
+            raise AssertionError("dead weights were scored")
+
+    with pytest.raises(UserError, match=r"At step 1 the network's weights are not finite(.|\n)*smaller optim\.lr"):
+        fit(Spoiled(), make(tmp_path), max_steps=3, val_check_interval=1)
+
+
+def test_a_validation_loss_that_is_not_finite_is_told(fit: Any, tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="At step 2 the validation loss is not finite"):
+        fit(tiny(scores=[1.0, float("inf")]), make(tmp_path), max_steps=6, val_check_interval=1)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 1

@@ -63,6 +63,8 @@ def test_a_file_with_magic_characters_in_its_name_is_a_file(tree: Path) -> None:
         (None, r"data.path is not set"),
         ({"trian": "x"}, r"set a file for each of train, validation, test. Did you mean 'train'"),
         ({}, r"set a file for each"),
+        ("", r"data.path is not set"),
+        ([], r"data.path is not set"),
     ],
 )
 def test_faults_are_told(path: str | dict[str, str] | None, message: str, tree: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import manyheads.data.reading as reading
+from manyheads.data.files import files
 from manyheads.data.reading import check_encoding, decoded, is_compressed, lines, open_plain
+from manyheads.data.source import SPLITS
 from manyheads.errors import UserError
 
 ODD = "one\r\ntwo\rstill two\x0b\x0c\u2028\x85 too\n\n\nGrüße 🙂\x00\n\tno end"
@@ -50,6 +52,31 @@ def test_a_long_line_is_read_in_pieces_and_loses_nothing(tmp_path: Path, monkeyp
     rows = [row for batch in lines(tmp_path / "f", "utf-8") for row in batch]
     assert "".join(rows) == text
     assert max(map(len, rows)) <= 10
+
+
+@pytest.mark.parametrize("chunk", [3, 7, 1 << 20])
+def test_a_long_line_is_cut_before_spaces(chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards words in halves, and cuts that depend on how the file was read."""
+    monkeypatch.setattr(reading, "LONGEST_LINE", 10)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", chunk)
+    (tmp_path / "f").write_text("one two three four\nfive  sixseveneightnine ten")
+    rows = [row for batch in lines(tmp_path / "f", "utf-8") for row in batch]
+    assert rows == ["one two", " three", " four\n", "five ", " sixsevene", "ightnine", " ten"]
+
+
+def test_a_file_of_one_line_is_split_by_the_fraction(tmp_path: Path) -> None:
+    """Guards a line so long that a split of one twentieth got almost half of the text."""
+    (tmp_path / "f.txt").write_text("word and more " * 3_000)
+    source = files(format="text", path=str(tmp_path / "f.txt"))
+    sizes = {split: sum(len(text) for batch in source.texts(split) for text in batch) for split in SPLITS}
+    assert sum(sizes.values()) == 42_000
+    assert all(abs(sizes[split] - 2_100) < 600 for split in ("validation", "test"))
+
+
+def test_utf16_without_its_mark_is_told(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes("no mark".encode("utf-16-le"))
+    with pytest.raises(UserError, match=r"is not UTF-16: .*BOM.*Set data\.encoding .*utf-16-le"):
+        list(decoded(tmp_path / "f", "utf-16"))
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 5, 1 << 20])

@@ -24,7 +24,7 @@ def test_a_missing_validation_split_is_cut_from_train_alone() -> None:
     assert texts(source, "train") + texts(source, "validation") == [f"line {i}\n" for i in range(100)]
     assert len(texts(source, "validation")) == 5
     assert source.notes == [
-        "no validation split in the data: 0.05 of train was set aside for it (the end of the training text)"
+        "no validation split in the data: 0.05 of train, a row at least, was set aside for it (the end of the training text)"
     ]
 
 

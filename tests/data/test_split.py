@@ -82,18 +82,27 @@ def test_equal_rows_alone_cannot_be_cut_by_hash() -> None:
         places(["same"] * 100, ["test"], 0.05, join_rows=False)
 
 
-@pytest.mark.parametrize("fraction", [0, -0.1, 0.5, 1, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 0.5, 1, float("nan")])
 def test_a_fraction_that_leaves_no_training_data_is_refused(fraction: float) -> None:
     with pytest.raises(UserError, match=r"data\.validation_fraction="):
         check_fraction(fraction)
 
 
+def test_no_fraction_is_enough_where_all_splits_are_given_and_refused_elsewhere() -> None:
+    check_fraction(0)
+    assert len(places(["a", "b"], [], 0, join_rows=True)["train"]) == 2
+    with pytest.raises(UserError, match=r"data\.validation_fraction=0: the data has no test split"):
+        places(["a", "b"], ["test"], 0, join_rows=True)
+
+
 def test_the_note_says_what_was_done() -> None:
     assert note(["validation", "test"], 0.05, True) == (
-        "no validation or test split in the data: 0.05 of train was set aside for each (the end of the training text)"
+        "no validation or test split in the data: 0.05 of train, a row at least, was set aside for each "
+        "(the end of the training text)"
     )
     assert note(["test"], 0.1, False) == (
-        "no test split in the data: 0.1 of train was set aside for it (training rows chosen by the hash of their text)"
+        "no test split in the data: 0.1 of train, a row at least, was set aside for it "
+        "(training rows chosen by the hash of their text)"
     )
 
 

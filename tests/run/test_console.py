@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from manyheads.run.console import RunConsole
@@ -43,6 +44,19 @@ def test_the_log_is_plain_and_has_its_own_width(screen: RunConsole, tmp_path: Pa
     assert "\x1b[" in screen.file.getvalue()  # type: ignore[attr-defined]
     assert screen.file.getvalue().count("\n") > 1  # type: ignore[attr-defined]
     assert (tmp_path / "train.log").read_text().rstrip() == ("word " * 12).rstrip()
+
+
+def test_a_pipe_gets_whole_lines_without_blanks_at_their_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards `grep note:` on a log that was wrapped at 80 columns."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    pipe = RunConsole(file=io.StringIO())
+    table = Table.grid()
+    for text in ("short", "word " * 60):
+        table.add_row(text, "x")
+    pipe.print(table)
+    assert pipe.file.getvalue() == f"short{' ' * 295}x\n{'word ' * 60}x\n"  # type: ignore[attr-defined]
+    pipe.print("end  ")
+    assert pipe.file.getvalue().endswith("\nend\n")  # type: ignore[attr-defined]
 
 
 def test_a_live_line_is_not_logged_and_what_is_printed_above_it_is(screen: RunConsole, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from manyheads.callbacks.checkpoint import RunCheckpoint
 from manyheads.callbacks.step import is_fitting, step_is_done, training_is_over, validation_is_due
 from manyheads.errors import SIGNAL_BASE, Interrupted
+from manyheads.run.typed import assignment
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -148,10 +149,8 @@ class Interrupt(pl.Callback):
 
 
 def resume_command(folder: Path) -> str:
-    """What a user types to go on with the run in `folder`; the path is relative where the folder is below this one."""
-    here = Path.cwd()
-    path = folder.resolve()
-    return f"python train.py resume={path.relative_to(here) if path.is_relative_to(here) else path}"
+    """What a user types to go on with the run in `folder`."""
+    return f"python train.py {assignment('resume', folder.resolve())}"
 
 
 def _name(signum: int) -> str:

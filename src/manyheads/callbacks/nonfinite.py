@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from manyheads.callbacks.checkpoint import RunCheckpoint
-from manyheads.callbacks.step import log_is_due, step_is_done
+from manyheads.callbacks.step import is_fitting, log_is_due, step_is_done
 from manyheads.errors import UserError
 
 
@@ -18,7 +19,7 @@ class StopWhenNotFinite(pl.Callback):
 
     The step is noted on the device and read at the log interval and before each save, so that a GPU is not waited for
     at every step; on the CPU, where nothing is waited for, every step is looked at (`every_step` says otherwise).
-    Weights are checked before they are saved: a gradient can overflow where the loss was finite.
+    Weights are checked before they are scored and saved: a step can overflow where its loss was finite.
     """
 
     def __init__(self, checkpoint: RunCheckpoint, every_step: bool | None = None) -> None:
@@ -46,12 +47,22 @@ class StopWhenNotFinite(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._check(trainer)
+        if is_fitting(trainer):
+            self._check_weights(trainer, pl_module.state_dict())
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = trainer.callback_metrics.get("val/loss")
+        if is_fitting(trainer) and loss is not None and not torch.isfinite(loss):
+            self._stop(trainer, trainer.global_step, "the validation loss is")
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._check(trainer)
-        for tensor in checkpoint["state_dict"].values():
+        self._check_weights(trainer, checkpoint["state_dict"])
+
+    def _check_weights(self, trainer: pl.Trainer, weights: Mapping[str, Tensor]) -> None:
+        for tensor in weights.values():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 self._stop(trainer, trainer.global_step, "the network's weights are")
 

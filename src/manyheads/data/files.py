@@ -21,7 +21,7 @@ from manyheads.marks import builder
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 class Format(NamedTuple):

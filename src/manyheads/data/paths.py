@@ -41,7 +41,7 @@ def find(path: Paths | Mapping[str, Paths] | None, suffixes: Sequence[str]) -> F
     Unless it is a mapping, a file belongs to the split that its name, or a folder's name below the one given, says; all
     are train when none does. Empty files are passed over. Raises UserError when there is none, for all or for a split.
     """
-    if path is None:
+    if not path and not isinstance(path, Mapping):  # empty: a variable that the shell did not know
         raise UserError(
             "data.path is not set. Set data.path=FILE, a folder, or a glob in quotes such as 'texts/*.txt'."
         )

@@ -16,7 +16,7 @@ from typing import IO, Any
 from manyheads.errors import UserError
 
 CHUNK_BYTES = 1 << 20
-LONGEST_LINE = 1 << 16  # characters: a longer line is read in pieces of this length
+LONGEST_LINE = 1 << 10  # characters: a longer line is read in pieces of at most this length
 _DAMAGED = (gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, EOFError)
 
 
@@ -70,6 +70,11 @@ def decoded(path: Path, encoding: str) -> Iterator[str]:
                 yield decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 raise _wrong_encoding(path, encoding, done - waiting + error.start, error) from error
+            except UnicodeError as error:  # UTF-16 without the mark that says its byte order
+                raise UserError(
+                    f"data.path={path} is not {encoding.upper()}: {error}. Set data.encoding to the file's own, "
+                    "e.g. utf-16-le or utf-8."
+                ) from error
             if not chunk:
                 return
             done += len(chunk)
@@ -91,9 +96,14 @@ def lines(path: Path, encoding: str) -> Iterator[list[str]]:
 
 
 def _pieces(line: str) -> list[str]:
-    if len(line) <= LONGEST_LINE:
-        return [line]
-    return [line[start : start + LONGEST_LINE] for start in range(0, len(line), LONGEST_LINE)]
+    """The line in pieces, cut before a space where there is one, so that words stay whole."""
+    pieces, start = [], 0
+    while len(line) - start > LONGEST_LINE:
+        space = line.rfind(" ", start + 1, start + LONGEST_LINE + 1)
+        end = space if space > 0 else start + LONGEST_LINE
+        pieces.append(line[start:end])
+        start = end
+    return [*pieces, line[start:]]
 
 
 def _wrong_encoding(path: Path, encoding: str, offset: int, error: UnicodeDecodeError) -> UserError:

@@ -22,16 +22,28 @@ Places = Mapping[str, "range | np.ndarray"]
 
 
 def check_fraction(fraction: float) -> None:
-    """Raises UserError unless two splits of this fraction leave something to train on."""
-    if not 0 < fraction < 0.5:
+    """Raises UserError unless two splits of this fraction leave something to train on; 0 is for data with all splits."""
+    if not 0 <= fraction < 0.5:
         raise UserError(f"data.validation_fraction={fraction}: set a number above 0 and below 0.5.")
+
+
+def check_cut(missing: Sequence[str], fraction: float) -> None:
+    """Raises UserError when splits are missing and nothing may be set aside for them."""
+    if missing and not fraction:
+        raise UserError(
+            f"data.validation_fraction={fraction}: the data has no {' and no '.join(missing)} split. "
+            "Set a number above 0 and below 0.5, or give the split, e.g. data.path={test: FILE, ...}."
+        )
 
 
 def note(missing: Sequence[str], fraction: float, join_rows: bool) -> str:
     """One sentence for the screen about splits that were cut."""
     how = "the end of the training text" if join_rows else "training rows chosen by the hash of their text"
     each = "each" if len(missing) > 1 else "it"
-    return f"no {' or '.join(missing)} split in the data: {fraction:.3g} of train was set aside for {each} ({how})"
+    return (
+        f"no {' or '.join(missing)} split in the data: {fraction:.3g} of train, a row at least, was set aside for {each} "
+        f"({how})"
+    )
 
 
 def windows(opened: Callable[[], Dataset]) -> Iterator[Dataset]:
@@ -66,6 +78,7 @@ def cut(
     (UTF-8). Other rows go by the hash of their text, so equal rows fall into one split, and a row stays where it is
     when others are added. A missing split gets one row at least. Raises UserError when train is left without any.
     """
+    check_cut(missing, fraction)
     places = (_cut_in_order if join_rows else _cut_by_hash)(opened, missing, fraction)
     if not all(len(place) for place in places.values()):
         splits = " and ".join(missing)

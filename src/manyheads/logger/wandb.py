@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import sys
 import urllib.error
@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from manyheads.errors import Interrupted, UserError, check_choice
+from manyheads.logger.html import html_table
 from manyheads.marks import builder
 
 Mode = Literal["online", "offline", "disabled"]
@@ -30,11 +31,6 @@ PROBE_SECONDS = 5.0
 
 INIT_SECONDS = 20.0
 """How long the server may take to open the run before it goes offline."""
-
-_PAGE = """<!doctype html><meta charset="utf-8"><style>
-body { font: 13px system-ui, sans-serif; margin: 8px } table { border-collapse: collapse }
-th, td { text-align: left; vertical-align: top; padding: 4px 12px; border-bottom: 1px solid #ccc; white-space: pre-wrap }
-</style>"""
 
 _FIRST_SERVER = "https://api.wandb.ai"
 
@@ -295,14 +291,7 @@ class WandbLog(WandbLogger):
 
     def _sync_command(self) -> str:
         prefix = "offline-run" if self._mode == "offline" else "run"
-        return f"wandb sync {self._folder / 'wandb'}/{prefix}-*-{self._id}"
-
-
-def html_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A page with one table in which line breaks and runs of spaces stay as they are."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"{_PAGE}<table><tr>{head}</tr>{body}</table>"
+        return f"wandb sync {shlex.quote(str(self._folder / 'wandb'))}/{prefix}-*-{self._id}"
 
 
 def _first_line(error: BaseException) -> str:

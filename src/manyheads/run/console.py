@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from rich.segment import Segment
 from manyheads.run.secrets import mask
 
 LOG_WIDTH = 120
+PIPED_WIDTH = 1_000  # nobody wraps a file: a line of the log is a line
+_BLANKS = re.compile(r"[ \t]+$", re.MULTILINE)
 
 
 class RunConsole(Console):
@@ -19,6 +23,8 @@ class RunConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, soft_wrap=False, **options)
+        if not self.is_terminal and "width" not in options and "COLUMNS" not in os.environ:
+            self.width = PIPED_WIDTH
         self._log: Console | None = None
         self._waiting: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
@@ -40,6 +46,10 @@ class RunConsole(Console):
         else:
             self._log.print(*objects, **options)
 
+    def _render_buffer(self, buffer: Any) -> str:
+        text = super()._render_buffer(buffer)
+        return text if self.is_terminal else _BLANKS.sub("", text)
+
     def close(self) -> None:
         """Closes the log."""
         if self._log is not None:
@@ -49,4 +59,5 @@ class RunConsole(Console):
 
 class _MaskingConsole(Console):
     def _render_buffer(self, buffer: Any) -> str:
-        return super()._render_buffer([Segment(mask(text), style, control) for text, style, control in buffer])
+        masked = [Segment(mask(text), style, control) for text, style, control in buffer]
+        return _BLANKS.sub("", super()._render_buffer(masked))

@@ -21,6 +21,7 @@ from omegaconf.errors import (
 
 from manyheads.errors import UserError, did_you_mean
 from manyheads.run.composer import Composer, UnknownKey, unknown_key
+from manyheads.run.typed import quoted, shell_word
 
 _MOST_NAMES = 24
 _HIDDEN = re.compile(r"\$\{oc\.env:MANYHEADS_SECRET_\w+\}")  # what run/secrets.py puts in the place of a secret
@@ -55,10 +56,9 @@ def _parse(error: BaseException, overrides: list[str], composer: Composer | None
         return f"{word!r} is not a setting. Write KEY=VALUE, {hint}."
     if not re.fullmatch(r"[+~]{0,2}[A-Za-z_][\w./@:\-\[\]]*", key):
         return f"{word!r}: {key!r} is no key. Write KEY=VALUE, such as optim.lr=0.01."
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
     return (
         f"{key}={value}: the value cannot be read. Close its brackets and quotes, or put it in quotes of its own:\n"
-        f"  \"{key}='{quoted}'\""
+        f"  {shell_word(f'{key}={quoted(value)}')}"
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
@@ -18,6 +16,7 @@ from manyheads.run.provenance import device_name
 from manyheads.run.results import Results, value_of
 from manyheads.run.secrets import mask
 from manyheads.run.table import size_text
+from manyheads.run.typed import assignment, shown
 from manyheads.task.base import SplitSize, Task
 from manyheads.tokenizer.base import Tokenizer
 
@@ -87,17 +86,11 @@ def summary(console: Console, run: RunFolder, results: Results) -> None:
         f"\n{rate:,.0f} tokens/s, {record['tokens_seen']:,} tokens in {record['wall_seconds'] / 60:.1f} minutes, "
         f"at most {size_text(memory)} of memory"
     )
-    folder = shown(run.path)
-    console.print(Text("run folder: ").append(folder, style="bold"), soft_wrap=True)
-    lines = ("\nNext:", f'  manyheads generate run={folder} "The function returns"', f"  python eval.py run={folder}")
+    console.print(Text("run folder: ").append(shown(run.path), style="bold"), soft_wrap=True)
+    word = assignment("run", run.path)
+    lines = ("\nNext:", f'  manyheads generate {word} "The function returns"', f"  python eval.py {word}")
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
-
-
-def shown(path: Path) -> str:
-    """A path as a person would type it: relative where it is below the current directory."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 def _split(name: str, counts: SplitSize) -> str:
