@@ -405,7 +405,7 @@ DATA = [
 
 BEST = r" To go on from best\.ckpt, copy it over last\.ckpt\."
 RUNS = [
-    Fault("finished run", RESUME, r"resume=\S*run: this run is finished at step 6\. .*set trainer\.max_steps above 6",
+    Fault("finished run", RESUME, r"resume=\S*run: this run is finished at step 6\. .*raise trainer\.max_steps \(it was 6\)",
           make=finished),
     Fault("no run", "train resume={corpus}", r"resume=\S* is no run folder: it holds no config\.yaml\. `manyheads runs` "),
     Fault("no folder", "train resume=rum", r"resume=rum: there is no such folder\. Did you mean 'run'\?",
@@ -416,6 +416,8 @@ RUNS = [
     Fault("network changed", RESUME + "model.dim=32",
           r"model\.dim=32: a resumed run keeps its network, .* \(it was 16\)\. Leave it out, or start .*init=FOLDER"),
     Fault("network of another choice", RESUME + "model=small", r"model\.dim=384: .* \(it was 16\)\. Leave it out"),
+    Fault("resume with a fault that only building finds", RESUME + "callbacks.patience=0 optim.lr=7",
+          r"callbacks\.patience=0: set a whole number of at least 1\."),
     Fault("tokenizer changed", RESUME + "tokenizer=character", r"tokenizer\._target_=\S*: a resumed run keeps its "),
     Fault("optimizer changed", RESUME + "optim=adam", r"optim\._target_=\S*adam: a resumed run keeps its "),
     Fault("no such checkpoint", "generate run={run} checkpoint=bst x", r"checkpoint=bst is not in \S*: set one of best, last"),

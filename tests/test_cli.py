@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,19 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"},
     )
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_ends_a_training_without_a_folder_that_looks_alive(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    words = " ".join(f"'{word}'" for word in tiny)
+    command = f"{sys.executable} -m manyheads train {words} trainer.max_steps=3000 | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+    assert done.stdout.startswith("task ")
+    left = [json.loads(file.read_text())["run"]["status"] for file in tmp_path.glob("outputs/runs/*/results.json")]
+    assert left in ([], ["failed"])
+    assert len(list(tmp_path.glob("outputs/runs/*"))) == len(left)

@@ -284,6 +284,17 @@ def test_keys_of_a_foreign_config_that_name_places_count_for_nothing(run: Path, 
     assert not outside.exists()
 
 
+def test_a_logger_of_lightning_writes_into_the_run_folder_and_nowhere_else(run: Path, cli: Callable[..., Any]) -> None:
+    outside = run.parent / "outside"
+    target = {"_target_": "pytorch_lightning.loggers.CSVLogger"}
+    change_config(run, lambda config: config.update(logger={"x": {**target, "save_dir": str(outside)}}))
+    assert f"logger.x.save_dir={outside}: manyheads sets this itself" in RESUME(run, cli)
+    change_config(run, lambda config: config.update(logger={"x": target}))
+    assert cli("train", f"resume={run}", "trainer.max_steps=7").code == 0
+    assert list(run.rglob("version_0/metrics.csv"))
+    assert not outside.exists()
+
+
 @pytest.mark.parametrize("key", ["callbacks.folder", "trainer.folder", "logger.wandb.folder"])
 def test_a_config_cannot_say_where_a_run_is_written(key: str, run: Path, cli: Callable[..., Any]) -> None:
     outside = run.parent / "outside"

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import manyheads
 from manyheads.run.folder import read_config
@@ -210,11 +211,16 @@ def test_init_starts_from_the_weights_of_another_run_alone(
 ) -> None:
     """With a rate of zero nothing is learned, so the figures are those of the weights it started from."""
     still = ["optim=adam", "optim.lr=0", "trainer.max_steps=2", "seed=5"]
-    best = cli("train", *tiny, *still, f"init={tiny_trained.folder}")
+    best = cli("train", *tiny, *still, f"init={tiny_trained.folder}", "tokenizer=character")
     assert same(weights(best.folder), weights(tiny_trained.folder, "best"))
     assert best.results["val"] == tiny_trained.results["val"]
     assert [row["step"] for row in best.metrics] == [1, 2]
     assert best.metrics[0]["optim/lr"] == 0
+    # with another tokenizer the weights would mean nothing: theirs is kept, and the record says so
+    assert best.results["run"]["tokenizer"] == "byte"
+    config = yaml.safe_load((best.folder / "config.yaml").read_text(encoding="utf-8"))
+    assert config["tokenizer"]["_target_"] == "manyheads.tokenizer.byte.byte"
+    assert config["manyheads"]["choices"]["tokenizer"] == "byte"
 
 
 def test_two_runs_of_one_second_have_two_folders(

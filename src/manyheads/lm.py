@@ -112,7 +112,7 @@ class LM(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds the batch to the validation metrics."""
-        _update(self.val_metrics, self(batch), batch)
+        self._score(batch, self.val_metrics)
 
     def on_validation_epoch_end(self) -> None:
         """Makes `val/<name>` known to loggers and callbacks."""
@@ -120,12 +120,19 @@ class LM(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds the batch to the test metrics and each example's losses to its own sum."""
-        hidden = self.network(batch)
-        losses = self.head.losses(hidden, batch)
-        learned = batch["labels"] != IGNORE
-        _update(self.test_metrics, HeadOutput(losses.sum(dtype=torch.float64), learned.sum()), batch)
+        losses, learned = self._score(batch, self.test_metrics)
         if "examples" in batch:
             self.examples.add(batch["examples"][learned], losses[learned])
+
+    def _score(self, batch: Batch, metrics: nn.ModuleDict) -> tuple[Tensor, Tensor]:
+        """Adds the batch to `metrics`; the losses [B, T], and where there is a label [B, T].
+
+        Added up in float64, so that the sum over a split does not depend on how it was cut into batches.
+        """
+        losses = self.head.losses(self.network(batch), batch)
+        learned = batch["labels"] != IGNORE
+        _update(metrics, HeadOutput(losses.sum(dtype=torch.float64), learned.sum()), batch)
+        return losses, learned
 
     def on_test_epoch_start(self) -> None:
         """Forgets what an earlier test left."""

@@ -32,8 +32,10 @@ from manyheads.run.export import export
 from manyheads.run.folder import (
     RunFolder,
     check_writable,
+    config_text,
     make_run_folder,
     open_run_folder,
+    parse_config,
     unmade_on_error,
     write_config,
 )
@@ -48,6 +50,9 @@ from manyheads.tokenizer.base import Tokenizer
 from manyheads.trainer import budget
 
 RUNS = Path("outputs/runs")
+
+LIGHTNINGS_FOLDERS = ("save_dir", "root_dir")
+"""Where Lightning's own loggers write, by their arguments: into the run's folder, whatever a config from elsewhere says."""
 
 
 def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: Sequence[str] | None = None) -> Results:
@@ -66,7 +71,7 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     source = make(cfg.data, "data")
-    tokenizer = _given_tokenizer(cfg, resumed) or make(cfg.tokenizer, "tokenizer", source=source)
+    tokenizer = _given_tokenizer(cfg, choices, resumed) or make(cfg.tokenizer, "tokenizer", source=source)
     task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
     task.prepare()
     network, head = rebuild(cfg, tokenizer, cfg.allow)
@@ -79,16 +84,18 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
         with unmade_on_error(run, keep=resumed is not None):
             console.log_to(run.log)
             record = Record(run, cfg, choices, argv or sys.argv, source=source, tokenizer=tokenizer, resumed=resumed)
+            text = config_text(cfg, choices)
             lm = LM(network=network, head=head, metrics=task.metrics, optimization=optimization,
-                    budget=budget(cfg.trainer), record=record.for_checkpoint(write_config(run, cfg, choices)))  # fmt: skip
+                    budget=budget(cfg.trainer), record=record.for_checkpoint(text))  # fmt: skip
             callbacks = make(cfg.callbacks, "callbacks", folder=run.path, metrics=task.metrics, task=task,
                              console=console, seed=cfg.seed)  # fmt: skip
             loggers = _loggers(cfg, make, run, record, resumed)
             trainer = make(cfg.trainer, "trainer", folder=run.path, callbacks=callbacks, loggers=loggers,
                            checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic or None)  # fmt: skip
-        screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed.step if resumed else None)
-        if cfg.compile:
-            network.compile()
+            if cfg.compile:
+                network.compile()
+            screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed.step if resumed else None)
+            write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
         export(run, network, head, tokenizer, results)
         screen.summary(console, run, results)
@@ -105,12 +112,19 @@ def _checked(cfg: DictConfig, choices: dict[str, str]) -> DictConfig:
     return cfg
 
 
-def _given_tokenizer(cfg: DictConfig, resumed: Resumed | None) -> Tokenizer | None:
-    """The tokenizer that the weights to start from were trained with; with another they would mean nothing."""
+def _given_tokenizer(cfg: DictConfig, choices: dict[str, str], resumed: Resumed | None) -> Tokenizer | None:
+    """The tokenizer that the weights to start from were trained with; with another they would mean nothing.
+
+    The config and the choices are made to say so.
+    """
     if resumed or not cfg.init:
         return resumed.tokenizer if resumed else None
     file = find_checkpoint(cfg.init, cfg.checkpoint, "init")
-    return read_tokenizer(read_checkpoint(file), file)
+    content = read_checkpoint(file)
+    config, stamp = parse_config(content["manyheads"]["config"], str(file))
+    cfg.tokenizer = config.tokenizer
+    choices["tokenizer"] = dict(stamp.get("choices") or {}).get("tokenizer", "custom")
+    return read_tokenizer(content, file)
 
 
 def _new_folder(folder: Path | None, choices: dict[str, str]) -> RunFolder:
@@ -127,6 +141,7 @@ def _loggers(cfg: DictConfig, make: Any, run: RunFolder, record: Record, resumed
         table.drop_after(resumed.step)
     live = {"folder": run.path, "name": cfg.name or run.path.name, "tags": list(cfg.tags)}
     live |= {"config": record.public_config(), "run_id": record.wandb_id}
+    live |= dict.fromkeys(LIGHTNINGS_FOLDERS, str(run.path))
     return [table, *(_logger(node, f"logger.{name}", cfg, make, live) for name, node in cfg.logger.items() if node)]
 
 

@@ -103,7 +103,7 @@ def test_a_finished_run_goes_on_with_more_steps(cli: Callable[..., Any], tiny: l
     refused = cli("train", name)
     assert refused.code == 1
     assert "this run is finished at step 6" in refused.err
-    assert "set trainer.max_steps above 6" in refused.err
+    assert "raise trainer.max_steps (it was 6)" in refused.err
     more = cli("train", name, "trainer.max_steps=9")
     assert more.code == 0, more.err
     assert more.folders == []

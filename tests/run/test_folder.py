@@ -8,7 +8,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from manyheads.errors import UserError
-from manyheads.run.folder import RunFolder, make_run_folder, open_run_folder, parse_config, read_config, write_config
+from manyheads.run.folder import (
+    RunFolder,
+    config_text,
+    make_run_folder,
+    open_run_folder,
+    parse_config,
+    read_config,
+    write_config,
+)
 
 
 def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
@@ -22,7 +30,7 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
 
 def test_config_comes_back_with_its_stamp(tmp_path: Path) -> None:
     cfg = OmegaConf.create({"seed": 3, "data": {"path": "ü.txt"}})
-    write_config(RunFolder(tmp_path), cfg, {"task": "generation"})
+    write_config(RunFolder(tmp_path), config_text(cfg, {"task": "generation"}))
     read, stamp = read_config(RunFolder(tmp_path))
     assert read == cfg
     assert stamp["schema"] == 1

@@ -82,17 +82,41 @@ def test_everything_else_may_change(folder: RunFolder) -> None:
     check_resume(config(folder, "optim.lr=0.2", "trainer.max_steps=30"), folder)
 
 
-@pytest.mark.parametrize("limit", ["trainer.max_steps=7", "trainer.max_steps=5", "trainer.max_steps=null"])
-def test_a_finished_run_says_how_to_train_it_longer(folder: RunFolder, limit: str) -> None:
-    finish(folder)
-    assert error_of(folder, limit) == (
-        f"resume={folder.path}: this run is finished at step 7. To train it longer, set trainer.max_steps above 7."
-    )
+LIMITED = {
+    "trainer.max_steps": 7,
+    "trainer.max_epochs": 1,
+    "trainer.max_minutes": 0.5,
+    "trainer.max_tokens": 1500,
+    "callbacks.patience": 2,
+}
 
 
-def test_a_finished_run_with_more_steps_goes_on(folder: RunFolder) -> None:
+@pytest.mark.parametrize("key", LIMITED)
+def test_a_finished_run_goes_on_only_when_what_it_ran_up_to_is_raised(folder: RunFolder, key: str) -> None:
+    """Guards a finished run that trains another step, and loses its results, whenever somebody resumes it."""
+    ran_up_to(folder, {key: LIMITED[key]})
+    for same in ((), ("optim.lr=0.2",), (f"{key}={LIMITED[key]}",), (f"{key}={LIMITED[key] / 4}",)):
+        assert error_of(folder, *same) == (
+            f"resume={folder.path}: this run is finished at step 7. To train it longer, raise {key} (it was {LIMITED[key]:,})."
+        )
+    for more in (str(LIMITED[key] * 4), "null"):
+        assert check_resume(config(folder, f"{key}={more}"), folder).step == 7
+
+
+def test_a_finished_run_of_two_limits_names_both(folder: RunFolder) -> None:
+    ran_up_to(folder, {"trainer.max_steps": 7, "callbacks.patience": 2})
+    assert error_of(folder).endswith("raise trainer.max_steps (it was 7) or callbacks.patience (it was 2).")
+    assert "is finished" in error_of(folder, "callbacks.patience=3"), "its steps are used up"
+
+
+def ran_up_to(folder: RunFolder, limits: dict[str, float]) -> None:
+    """Makes the run one that is done."""
+    before = read_config(folder)[0]
+    del before.trainer.max_steps
+    for key, limit in limits.items():
+        OmegaConf.update(before, key, limit, force_add=True)
+    folder.config.write_text(CONFIG.splitlines()[0] + "\n" + OmegaConf.to_yaml(before))
     finish(folder)
-    assert check_resume(config(folder, "trainer.max_steps=8"), folder).step == 7
 
 
 def test_a_run_without_a_checkpoint(folder: RunFolder) -> None:

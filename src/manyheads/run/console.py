@@ -46,6 +46,10 @@ class RunConsole(Console):
         else:
             self._log.print(*objects, **options)
 
+    def on_broken_pipe(self) -> None:
+        """Ends as every verb does whose reader went away; rich's own way out is exit code 1."""
+        raise BrokenPipeError
+
     def _render_buffer(self, buffer: Any) -> str:
         text = super()._render_buffer(buffer)
         return text if self.is_terminal else _BLANKS.sub("", text)

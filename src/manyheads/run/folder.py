@@ -135,13 +135,16 @@ def open_run_folder(path: str | Path, key: str) -> RunFolder:
     return RunFolder(folder.resolve())
 
 
-def write_config(folder: RunFolder, cfg: DictConfig, choices: dict[str, str]) -> str:
-    """Writes config.yaml, resolved but for secrets, and returns its text."""
+def config_text(cfg: DictConfig, choices: dict[str, str]) -> str:
+    """What config.yaml holds: the config, resolved but for secrets, under a stamp."""
     stamp = {"schema": SCHEMA, "version": __version__, "choices": choices}
-    text = OmegaConf.to_yaml(OmegaConf.create({STAMP: stamp, **masked_config(cfg)}))
+    return OmegaConf.to_yaml(OmegaConf.create({STAMP: stamp, **masked_config(cfg)}))
+
+
+def write_config(folder: RunFolder, text: str) -> None:
+    """Writes config.yaml."""
     with replacing(folder.config) as file:
         file.write(text)
-    return text
 
 
 def parse_config(text: str, where: str) -> tuple[DictConfig, dict[str, Any]]:

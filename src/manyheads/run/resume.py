@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,12 @@ from manyheads.tokenizer.base import Tokenizer
 
 FIXED = ("model", "head", "tokenizer")
 """Groups whose change would make the saved weights or optimizer state meaningless."""
+
+LIMITS = (
+    *(f"trainer.{name}" for name in ("max_steps", "max_epochs", "max_minutes", "max_tokens")),
+    "callbacks.patience",
+)
+"""What ends a run that nobody stops."""
 
 LIGHTNINGS_KEYS = (
     "optimizer_states",
@@ -62,14 +69,20 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
     content = _read(checkpoint, [*LIGHTNINGS_KEYS, str(cfg.task._target_).rpartition(".")[2]])
     record = content["manyheads"]
     results = read_results(folder.results) if folder.results.is_file() else None
-    limit = cfg.trainer.get("max_steps")
-    done = results is not None and results["run"].get("status") == "done"
-    if done and (limit is None or limit <= record["step"]):
-        raise UserError(
-            f"resume={folder.path}: this run is finished at step {record['step']}. "
-            f"To train it longer, set trainer.max_steps above {record['step']}."
-        )
+    if results is not None and results["run"].get("status") == "done":
+        _check_longer(before, cfg, folder, record["step"])
     return Resumed(folder, checkpoint, record["step"], read_tokenizer(content, checkpoint), results)
+
+
+def _check_longer(before: DictConfig, cfg: DictConfig, folder: RunFolder, step: int) -> None:
+    """Raises UserError unless one of the limits that a finished run may have come to is now higher, or gone."""
+    limits = {key: OmegaConf.select(before, key) for key in LIMITS}
+    limits = {key: limit for key, limit in limits.items() if limit is not None}
+    raised = [key for key, limit in limits.items() if (OmegaConf.select(cfg, key) or math.inf) > limit]
+    steps = cfg.trainer.get("max_steps")
+    if not raised or (steps is not None and steps <= step):
+        was = " or ".join(f"{key} (it was {limit:,})" for key, limit in limits.items())
+        raise UserError(f"resume={folder.path}: this run is finished at step {step}. To train it longer, raise {was}.")
 
 
 def _read(checkpoint: Path, keys: Sequence[str]) -> dict[str, Any]:
