@@ -530,7 +530,7 @@ MACHINE = [
     Fault("loss not finite at once", TRAIN + "init={run} checkpoint=last model.num_heads=2",
           r"At step 1 the loss is not finite; .*No checkpoint had been saved yet\.", make=infinite, failed=True),
     Fault("device without numbers", GENERATE + "device=meta x", r"device=meta keeps no numbers, .*\. Set cpu, or leave it out\."),
-    Fault("disk full of texts", "generate run={run} to=x.jsonl temperature=100 max_new_tokens=2000 num_samples=2",
+    Fault("disk full of texts", "generate run={run} to=x.jsonl temperature=100 max_new_tokens=300 num_samples=80 batch_size=80",
           r"to=x\.jsonl: there is no space left on the disk\. Free some, or set another file\.", within=on_disk("size=4k")),
     # 2^48 bytes: more than a process can address, so that no machine takes it on
     Fault("out of memory", BASE + "model.dim=16 model.ff_dim=4398046511104",
