@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gzip
 import json
 import os
 import re
@@ -251,6 +252,16 @@ NAMES = [
     Fault("flag misspelt", "train --multirn", r"--multirn: train has no flag --multirn\. Did you mean --multirun\?"),
     Fault("no setting", BLIND + "small", r"'small' is not a setting\. Write KEY=VALUE"),
     Fault("several values", BLIND + "seed=1,2", r"seed=1,2: several values for one setting\. Add -m"),
+    Fault(
+        "group taken out and set",
+        BLIND + "~model model.dim=16",
+        r"model\.dim=16: ~model takes model out of the config\.",
+    ),
+    Fault(
+        "setting of a group without a choice",
+        BLIND + "debug.x=1",
+        r"debug\.x=1: no choice of debug is made\. Add debug=",
+    ),
     Fault("key of eval misspelt", EVAL + "strid=8", r"strid=8: there is no key 'strid'\. Did you mean 'stride'\?"),
     Fault("key of generate misspelt", GENERATE + "temprature=1", r"temprature=1: .*Did you mean 'temperature'\?"),
     Fault("sort of runs misspelt", "runs {outputs} --sort val/bpb", r"val/bpb: .*Did you mean 'val/bits_per_byte'\?"),
@@ -265,6 +276,8 @@ TYPES = [
     Fault("text for the seed", BLIND + "seed=abc", r"seed=abc: set a whole number\."),
     Fault("text for a list", BLIND + "tags=abc", r"tags=abc: set a list"),
     Fault("text for allow", BLIND + "allow=os", r"allow=os: set a list"),
+    Fault("null for a number", BLIND + "optim.lr=null", r"optim\.lr=null: set a number\."),
+    Fault("switch for a number", BLIND + "optim.lr=true", r"optim\.lr=true: set a number\."),
     Fault("list for a folder", BLIND + "init=[a]", r"init=\['a'\]: set a text or null\."),
     Fault("word for devices", BLIND + "trainer.devices=two", r"trainer\.devices=two .*should be an int"),
     Fault("text for a count of generate", GENERATE + "top_k=many", r"top_k=many: set a whole number of at least 1"),
@@ -293,7 +306,7 @@ RANGES = [
     Fault("unknown accelerator", BLIND + "trainer.accelerator=quantum", r"accelerator=quantum is not one of auto, gpu"),
     Fault("no devices", BLIND + "trainer.devices=0", r"trainer\.devices=0: set at least 1, or auto\."),
     Fault("temperature below 0", GENERATE + "temperature=-1", r"temperature=-1: set a number of at least 0\."),
-    Fault("stride above a row", EVAL + "stride=64", r"stride=64: set a number from 1 to 32\. .*task\.seq_len"),
+    Fault("stride above a row", EVAL + "stride=64", r"^error: stride=64: set a number from 1 to 32\. .*task\.seq_len"),
 ]
 
 SHAPES = [
@@ -316,6 +329,11 @@ SHAPES = [
         r"task\.seq_len=32 is longer than .*positions\. Set task\.seq_len=16 or less, or model\.max_positions=32\.",
     ),
     Fault(
+        "evaluated rows longer than learned positions",
+        EVAL + "model.positions=learned model.max_positions=32 task.seq_len=33",
+        r"task\.seq_len=33 is longer than .*positions\. Set task\.seq_len=32 or less",
+    ),
+    Fault(
         "learned without a number", BLIND + "model.positions=learned", r"positions=learned .*: set model\.max_positions"
     ),
     Fault(
@@ -329,6 +347,7 @@ SHAPES = [
 ]
 
 TEXT, JSONL = BASE.replace("json", "text"), BASE.replace("{corpus}", "x.jsonl")
+CSV = BASE.replace("json", "csv").replace("{corpus}", "x.csv")
 DATA = [
     Fault(
         "file missing",
@@ -378,8 +397,28 @@ DATA = [
         r"data\.text_column=n of x\.jsonl holds no text but int64\. Columns with text: text\.",
         make=file("x.jsonl", '{"text": "a", "n": 1}\n' * 9),
     ),
-    Fault("more cells than names", BASE.replace("json", "csv").replace("{corpus}", "x.csv"),
-          r"data\.path=x\.csv: its rows have more cells than its first line has names\. Put a text that holds a comma in ",
+    Fault("JSON lines that are texts", JSONL, r"data\.path=x\.jsonl is not json: line 1 is no object: write \{\"text\": ",
+          make=file("x.jsonl", '"a"\n"b"\n"c"\n')),
+    Fault("a JSON line that is a number", JSONL, r"data\.path=x\.jsonl is not json: line 3 is no object: write ",
+          make=file("x.jsonl", '{"text": "a"}\n\n1\n{"text": "b"}\n')),
+    Fault("a JSON list of texts", JSONL, r"data\.path=x\.jsonl is not json: item 2 of its list is no object: write ",
+          make=file("x.jsonl", '[{"text": "a"},\n "b"]\n')),
+    Fault("gzip cut off", BASE.replace("{corpus}", "x.jsonl.gz"),
+          r"data\.path=x\.jsonl\.gz: the compressed file is damaged or cut off .*\. Fetch or pack it again, or set another",
+          make=file("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 500)[:-20])),
+    Fault("zip cut off", BASE.replace("{corpus}", "x.jsonl.zip"),
+          r"data\.path=x\.jsonl\.zip: the compressed file is damaged or cut off .*\. Fetch or pack it again, or set another",
+          make=file("x.jsonl.zip", b"PK\x03\x04" + bytes(200))),
+    Fault("semicolons for commas", CSV, r"data\.path=x\.csv: its first line is separated by ';', not by ','\. Set "
+          r"\"data\.delimiter=';'\"", make=file("x.csv", "id;text\n" + "1;one, two\n" * 30)),
+    Fault("tabs for commas", CSV, r"x\.csv: its first line is separated by '\\t', not by ','\. Set \"data\.delimiter=tab\"",
+          make=file("x.csv", "id\ttext\n" + "1\tone\n" * 30)),
+    Fault("commas for tabs", CSV + "data.delimiter=tab", r"x\.csv: its first line is separated by ',', not by '\\t'\. Set ",
+          make=file("x.csv", "id,text\n" + "1,one\n" * 30)),
+    Fault("long delimiter", CSV + "data.delimiter=ab", r"data\.delimiter=ab: set one sign, ", make=file("x.csv", "text\na\n")),
+    Fault("delimiter of JSON", JSONL + "data.delimiter=tab", r"data\.delimiter=tab: data=json has no cells to separate\."),
+    Fault("more cells than names", CSV,
+          r"data\.path=x\.csv: its rows have more cells than its first line has names\. Put a text that holds a ',' in ",
           make=file("x.csv", "text\n" + "one, two\n" * 30)),
     Fault("too few rows", JSONL, r"data \(x\.jsonl\): 1 row\(s\) are too few .* Use at least 3 rows",
           make=file("x.jsonl", '{"text": "a"}\n')),
@@ -412,6 +451,10 @@ RUNS = [
           make=lambda run: Path("run").mkdir(exist_ok=True)),
     Fault("no run to evaluate", "eval run=rum", r"run=rum: there is no such folder\. "),
     Fault("run not named", "eval", r"run is not set: add run=FOLDER, "),
+    Fault("tokenizer for eval", EVAL + "tokenizer=character", r"tokenizer: eval scores the weights .*Leave tokenizer out\."),
+    Fault("start for eval", EVAL + "init=x", r"init=x: eval scores the weights .*Leave init out\."),
+    Fault("resume for eval", EVAL + "resume=x", r"resume=x: eval scores the weights .*Leave resume out\."),
+    Fault("checkpoint file to resume", "train resume={run}/checkpoints/last.ckpt", r"resume=\S*last\.ckpt is no run folder: "),
     Fault("no run to start from", BASE + "init={corpus}", r"init=\S* is no run folder: it holds no config\.yaml\."),
     Fault("network changed", RESUME + "model.dim=32",
           r"model\.dim=32: a resumed run keeps its network, .* \(it was 16\)\. Leave it out, or start .*init=FOLDER"),
@@ -488,6 +531,9 @@ MACHINE = [
           failed=True),
     Fault("loss not finite at once", TRAIN + "init={run} checkpoint=last model.num_heads=2",
           r"At step 1 the loss is not finite; .*No checkpoint had been saved yet\.", make=infinite, failed=True),
+    Fault("device without numbers", GENERATE + "device=meta x", r"device=meta keeps no numbers, .*\. Set cpu, or leave it out\."),
+    Fault("disk full of texts", "generate run={run} to=x.jsonl temperature=100 max_new_tokens=300 num_samples=80 batch_size=80",
+          r"to=x\.jsonl: there is no space left on the disk\. Free some, or set another file\.", within=on_disk("size=4k")),
     # 2^48 bytes: more than a process can address, so that no machine takes it on
     Fault("out of memory", BASE + "model.dim=16 model.ff_dim=4398046511104",
           r"out of memory: 262,144\.00 GiB more could not be had\.\nLower task\.batch_size .*, task\.seq_len or model\.dim"),

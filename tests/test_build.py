@@ -94,7 +94,7 @@ def test_what_an_allowed_module_imports_is_not_allowed_with_it(tmp_path: Path, m
         ("num_layers", 2.5, r"model\.num_layers=2\.5: set a whole number"),
         ("dropout", "high", r"model\.dropout=high: set a number"),
         ("tie_embeddings", 3, r"model\.tie_embeddings=3: set true or false"),
-        ("dim", None, r"model\.dim=None: set a whole number"),
+        ("dim", None, r"model\.dim=null: set a whole number"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_to_set(key: str, value: object, text: str) -> None:

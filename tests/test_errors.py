@@ -12,6 +12,8 @@ from manyheads.errors import (
     did_you_mean,
     explain,
     nearest,
+    out_of_memory,
+    written,
 )
 
 
@@ -105,5 +107,25 @@ def test_choice() -> None:
 def test_count(value: object) -> None:
     check_count("k", 1)
     check_count("k", 0, 0)
-    with pytest.raises(UserError, match=f"^k={value}: set a whole number of at least 1\\.$"):
+    with pytest.raises(UserError, match=f"^k={written(value)}: set a whole number of at least 1\\.$"):
         check_count("k", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "null"), (True, "true"), (False, "false"), (0, "0"), ("None", "None"), (1.5, "1.5")]
+)
+def test_values_are_quoted_as_they_are_typed(value: object, text: str) -> None:
+    assert written(value) == text
+    with pytest.raises(UserError, match=rf"^x={text}: set a whole number of at least 3\."):
+        check_count("x", value, 3)
+
+
+def test_what_to_lower_is_said_by_who_knows_it() -> None:
+    def fail(error: Exception) -> None:
+        with out_of_memory("Lower x."):
+            raise error
+
+    with pytest.raises(UserError, match=r"^out of memory: 2 GiB more could not be had\.\nLower x\.$"):
+        fail(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+    with pytest.raises(RuntimeError, match="other"):
+        fail(RuntimeError("other"))

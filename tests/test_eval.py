@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,24 +90,102 @@ def test_no_figure_moves_with_the_batch_size(
         assert values["perplexity"] == pytest.approx(math.exp(values["loss"]), rel=1e-12)
 
 
-def test_other_data_is_scored_with_the_same_weights(
+OTHER = "\n".join(f"it was the {i} of his" for i in range(60)) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "splits"),
+    [
+        ("data.path=other.txt", ["test"]),
+        ("data.path={test: other.txt}", ["test"]),
+        ("data.path=whole/test.txt", ["test"]),
+        ("data.path=whole/validation.txt", ["val"]),
+        ("data.path=whole", ["val", "test"]),
+        ("data.path={train: other.txt, test: other.txt}", ["test"]),
+    ],
+)
+def test_a_file_of_ones_own_is_scored_whole_on_the_splits_that_are_there(
+    path: str,
+    splits: list[str],
+    tiny_trained: Any,
+    figures: Callable[..., Figures],
+    cli: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """Guards a refusal for want of a split, and a figure of the twentieth that training would have set aside."""
+    (tmp_path / "whole").mkdir()
+    for name in ("other.txt", "whole/test.txt", "whole/validation.txt"):
+        (tmp_path / name).write_text(OTHER, encoding="utf-8")
+    words = [f"run={tiny_trained.folder}", "data=text", path]
+    found = figures(*words)
+    assert list(found) == splits
+    score = manyheads.load(tiny_trained.folder).score(OTHER)
+    assert score.bytes == len(OTHER.encode())
+    for values in found.values():
+        assert values["loss"] == pytest.approx(score.loss, rel=1e-6)
+        assert values["bits_per_byte"] == pytest.approx(score.bits_per_byte, rel=1e-6)
+    said = cli("eval", *words).out
+    assert "note: other data than the run was trained on" in said
+    assert ("all of it as the test split" in said) == (path == "data.path=other.txt")
+    assert [name for name in ("validation", "test") if f"\n   {name} " in said] == [
+        {"val": "validation"}.get(name, name) for name in splits
+    ]
+
+
+def test_the_runs_own_data_is_known_wherever_it_stands(
+    tiny_trained: Any, figures: Callable[..., Figures], cli: Callable[..., Any], corpus: Path, tmp_path: Path
+) -> None:
+    """The same content elsewhere gives the same figures; another one under the same name is told."""
+    shutil.copytree(corpus, tmp_path / "moved")
+    run = f"run={tiny_trained.folder}"
+    assert figures(run, "data.path=moved") == of_run(tiny_trained)
+    assert "trained on" not in cli("eval", run, "data.path=moved").out
+    shutil.copytree(tiny_trained.folder, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace(str(corpus), "moved"), encoding="utf-8")
+    assert "trained on" not in cli("eval", "run=run").out
+    with (tmp_path / "moved" / "test.jsonl").open("a") as file:
+        file.write('{"text": "one more"}\n')
+    said = " ".join(cli("eval", "run=run").out.split())
+    assert "note: the data (moved (3 files)) is not what the run was trained on: its content or its splits" in said
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("tokenizer=character", "tokenizer: eval scores the weights of run="),
+        ("resume=x", "resume=x: eval scores the weights of run="),
+        ("init=x", "init=x: eval scores the weights of run="),
+        ("stride=33", "stride=33: set a number from 1 to 32. The upper end is task.seq_len."),
+        ("stride=0", "stride=0: set a number from 1 to 32."),
+    ],
+)
+def test_a_setting_that_would_count_for_nothing_is_refused(
+    word: str, says: str, tiny_trained: Any, cli: Callable[..., Any]
+) -> None:
+    done = cli("eval", f"run={tiny_trained.folder}", word)
+    assert done.code == 1
+    assert done.err.startswith(f"error: {says}")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_checkpoint_alone_has_the_figures_of_its_run(
     tiny_trained: Any, figures: Callable[..., Figures], tmp_path: Path
 ) -> None:
-    """`data=text data.path=...`: lines of one running text, cut where a split is missing."""
-    other = "\n".join(f"it was the {i} of his" for i in range(60)) + "\n"
-    (tmp_path / "other.txt").write_text(other, encoding="utf-8")
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "whole" / "test.txt").write_text(other, encoding="utf-8")
-    (tmp_path / "whole" / "validation.txt").write_text(other, encoding="utf-8")
-    words = [f"run={tiny_trained.folder}", "data=text"]
-    cut = figures(*words, "data.path=other.txt")
-    whole = figures(*words, "data.path=whole")
-    assert whole["val"] == pytest.approx(whole["test"], rel=1e-6)
-    assert cut["test"] != whole["test"]
-    score = manyheads.load(tiny_trained.folder).score(other)
-    assert score.bytes == len(other.encode())
-    assert whole["test"]["loss"] == pytest.approx(score.loss, rel=1e-6)
-    assert whole["test"]["bits_per_byte"] == pytest.approx(score.bits_per_byte, rel=1e-6)
+    shutil.copy(tiny_trained.folder / "checkpoints" / "best.ckpt", tmp_path / "alone.ckpt")
+    assert figures("run=alone.ckpt") == of_run(tiny_trained)
+
+
+def test_a_folder_with_spaces_in_its_name(tiny_trained: Any, figures: Callable[..., Figures], tmp_path: Path) -> None:
+    shutil.copytree(tiny_trained.folder, tmp_path / "my runs" / "the first")
+    assert figures("run='my runs/the first'") == of_run(tiny_trained)
+
+
+def test_figures_on_stdout_stand_there_alone(tiny_trained: Any, cli: Callable[..., Any]) -> None:
+    """The table and the notes go to stderr then."""
+    done = cli("eval", f"run={tiny_trained.folder}", "to=-")
+    assert json.loads(done.out) == of_run(tiny_trained)
+    assert "bits per byte" in done.err
 
 
 @pytest.mark.parametrize("stride", [8, 32])

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from manyheads.decoding.text import Options
 from manyheads.errors import UserError
 from manyheads.generate import HELP, generate, generate_main, read_prompts, read_settings, split_arguments
 from manyheads.load import load
+from manyheads.model.decoder import Decoder
 from manyheads.testing import tiny_run
 
 KEYS = {"run", "checkpoint", "device", "allow", "input", "to", *Options.__dataclass_fields__}
@@ -193,6 +195,67 @@ def test_texts_go_to_a_file_as_json_lines(run: Path, tmp_path: Path, capsys: pyt
     assert sorted(tmp_path.iterdir()) == [prompts, out]
 
 
+def test_texts_on_stdout_stand_there_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generate_main([f"run={run}", "device=cpu", "max_new_tokens=4", "to=-", "a", "b" * 20])
+    said = capsys.readouterr()
+    assert [json.loads(line)["prompt"] for line in said.out.splitlines()] == ["a", "b" * 20]
+    assert said.err.startswith("note: ")
+
+
+def test_texts_go_into_a_pipe_which_stays(run: Path, tmp_path: Path) -> None:
+    """As for `to=>(gzip > texts.gz)`."""
+    os.mkfifo(tmp_path / "pipe")
+    handle = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        generate(["a"], run=run, device="cpu", max_new_tokens=4, to=tmp_path / "pipe")
+        assert json.loads(os.read(handle, 10_000))["prompt"] == "a"
+    finally:
+        os.close(handle)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_folder_with_spaces_in_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny_run(tmp_path / "my runs" / "the first", checkpoints={"last": 0})
+    assert generate_main([f"run='{run}'", "device=cpu", "max_new_tokens=3", "ab"]) == 0
+    assert capsys.readouterr().out.startswith("ab")
+
+
+class Broken(Exception):
+    pass
+
+
+def test_tokens_are_shown_as_they_come(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards a text that is held back until it is whole: the third token never comes, the first two are out by then."""
+    lm = load(run, device="cpu")
+    # bytes of a character of several come as one piece, so that a prompt is looked for which plain letters follow
+    found = ((prompt, list(lm.stream(prompt, temperature=0, max_new_tokens=2))) for prompt in map(chr, range(33, 127)))
+    plain = (each for each in found if len(each[1]) == 2 and "".join(each[1]).isalnum())
+    prompt, pieces = next(plain)
+    screen, calls, forward = Terminal(), [], Decoder.forward
+
+    def breaks(self: Decoder, *args: Any) -> Any:
+        calls.append(screen.text)
+        if len(calls) == 3:
+            raise Broken
+        return forward(self, *args)
+
+    monkeypatch.setattr(Decoder, "forward", breaks)
+    monkeypatch.setattr(sys, "stdout", screen)
+    with pytest.raises(Broken):
+        generate([prompt], run=run, device="cpu", temperature=0, max_new_tokens=9)
+    assert calls == [prompt, prompt + pieces[0], prompt + "".join(pieces)]
+    assert screen.flushed == calls[-1]
+
+
+def test_memory_that_gives_out_names_what_can_be_lowered_here(run: Path) -> None:
+    """Guards advice about training. 2^50 positions take more than a process can address."""
+    with pytest.raises(UserError) as caught:
+        generate(["a"], run=run, device="cpu", context=2**50, max_new_tokens=2**50)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("out of memory")
+    assert second == "Lower batch_size, context or max_new_tokens."
+
+
 def test_a_failure_leaves_the_old_file(run: Path, tmp_path: Path) -> None:
     """Nothing half-written may look whole, and nothing is left beside it."""
     out = tmp_path / "texts.jsonl"
@@ -216,6 +279,7 @@ def test_a_prompt_that_is_read_in_part_is_told(run: Path, capsys: pytest.Capture
     [
         ({"temperature": "hot"}, "temperature=hot: set a number of at least 0."),
         ({"max_new_tokens": 0}, "max_new_tokens=0: set a whole number of at least 1."),
+        ({"device": "meta"}, "device=meta keeps no numbers"),
         ({"to": "nowhere/texts.jsonl"}, "to=nowhere/texts.jsonl: there is no folder nowhere."),
         ({"to": "."}, "to=. is a folder: set a file, such as to=texts.jsonl."),
         ({"input": "nowhere.txt"}, "input=nowhere.txt cannot be read"),
@@ -233,7 +297,7 @@ class Terminal:
     """Stands for a terminal."""
 
     def __init__(self) -> None:
-        self.text = ""
+        self.text = self.flushed = ""
 
     def isatty(self) -> bool:
         return True
@@ -242,7 +306,7 @@ class Terminal:
         self.text += text
 
     def flush(self) -> None:
-        pass
+        self.flushed = self.text
 
 
 def test_drawn_bytes_do_not_steer_the_terminal(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

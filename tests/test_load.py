@@ -43,6 +43,23 @@ def test_a_checkpoint_file_alone_is_enough(run: Path, tmp_path: Path) -> None:
     assert lm.folder is None
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lm: lm.generate(None), "prompt=null: set a text or a list of texts."),
+        (lambda lm: lm.generate(3), "prompt=3: set a text or a list of texts."),
+        (lambda lm: lm.generate(["a", None]), "prompt=['a', None]: set a text or a list of texts."),
+        (lambda lm: list(lm.stream(["a"])), "prompt=['a']: set a text."),
+        (lambda lm: list(lm.samples(None)), "prompts=null: set a text or a list of texts."),
+        (lambda lm: lm.score(None), "texts=null: set a text or a list of texts."),
+    ],
+)
+def test_what_is_no_text_is_named(run: Path, call: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        call(load(run, device="cpu"))
+    assert str(caught.value) == message
+
+
 def test_loading_leaves_the_random_state(run: Path) -> None:
     before = torch.get_rng_state()
     load(run, device="cpu")

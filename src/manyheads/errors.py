@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import re
@@ -71,12 +72,19 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 
 
+def written(value: object) -> str:
+    """A value as a yaml or a command line writes it: None is null, True is true."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
     """Raises UserError unless `value` is one of `choices`."""
     names = list(choices)
     if value not in names:
         raise UserError(
-            f"{key}={value} is not one of {', '.join(map(str, names))}.{did_you_mean(str(value), map(str, names))}"
+            f"{key}={written(value)} is not one of {', '.join(map(str, names))}.{did_you_mean(str(value), map(str, names))}"
         )
 
 
@@ -91,13 +99,36 @@ def check_range(key: str, value: float, low: float | None = None, high: float | 
         wanted = f"a number of at least {low}"
     else:
         wanted = f"a number of at most {high}" if high is not None else "a number"
-    raise UserError(f"{key}={value}: set {wanted}.{' ' + hint if hint else ''}")
+    raise UserError(f"{key}={written(value)}: set {wanted}.{' ' + hint if hint else ''}")
 
 
 def check_count(key: str, value: object, low: int = 1) -> None:
     """Raises UserError unless `value` is a whole number of at least `low`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise UserError(f"{key}={value}: set a whole number of at least {low}.")
+        raise UserError(f"{key}={written(value)}: set a whole number of at least {low}.")
+
+
+class DiskFault(NamedTuple):
+    """What is wrong with a disk or a path, and how to mend it."""
+
+    what: str
+    remedy: str
+
+
+def disk_fault(error: OSError) -> DiskFault | None:
+    """What a user is told of a fault of the system that a user can mend; None for others."""
+    return DiskFault(*_DISK[error.errno]) if error.errno in _DISK else None
+
+
+@contextlib.contextmanager
+def out_of_memory(remedy: str) -> Iterator[None]:
+    """Says `remedy` where memory gives out in the block, in place of what training could do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise UserError(f"out of memory{_asked(str(error))}.\n{remedy}") from error
 
 
 class Explanation(NamedTuple):
@@ -139,11 +170,11 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 def _machine(error: BaseException) -> str | None:
     """The text for a disk or a memory that gave out, or None."""
-    if isinstance(error, OSError) and error.errno in _DISK:
+    fault = disk_fault(error) if isinstance(error, OSError) else None
+    if isinstance(error, OSError) and fault:
         where = error.filename if error.filename is not None else f"writing under {Path.cwd()}"
-        what, remedy = _DISK[error.errno]
-        return f"{where}: {what}. {remedy}, or start from another folder: runs go to outputs/ under it."
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _names_memory(str(error))):
+        return f"{where}: {fault.what}. {fault.remedy}, or start from another folder: runs go to outputs/ under it."
+    if _is_out_of_memory(error):
         return (
             f"out of memory{_asked(str(error))}.\nLower task.batch_size (and raise trainer.accumulate_grad_batches by as "
             "much), task.seq_len or model.dim."
@@ -160,8 +191,9 @@ def _asked(text: str) -> str:
     return f": {amount} more could not be had"
 
 
-def _names_memory(text: str) -> bool:
-    return any(words in text.lower() for words in _OUT_OF_MEMORY)
+def _is_out_of_memory(error: BaseException) -> bool:
+    named = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+    return named or isinstance(error, MemoryError)
 
 
 def _without_worker(text: str) -> str:

@@ -4,56 +4,110 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from manyheads import compatibility
-from manyheads.atomic import replacing
 from manyheads.build import build, check_tree
+from manyheads.data.source import Source
+from manyheads.data.uncut import Uncut
+from manyheads.errors import UserError, check_range, out_of_memory, written
 from manyheads.lm import LM
 from manyheads.load import rebuild
-from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
-from manyheads.run.folder import writable_file
+from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
+from manyheads.run.output import Output
 from manyheads.run.root import check_root
 from manyheads.run.scoring import score
 from manyheads.run.screen import scores_table, shown, tell_notes
+from manyheads.task.base import Task
+
+SPLITS = {"val": "validation", "test": "test"}
+"""The split that each part of the scores is of."""
+
+UNUSED = ("tokenizer", "resume", "init")
+"""Keys of a run's config that only training reads: the checkpoint holds what they led to."""
 
 
 def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
     """Scores a run's weights on its validation and test split, or on those of the data that overrides name.
 
-    `cfg` is the run's own config with the overrides and the keys of conf/eval.yaml. Prints a table, writes it to `to`
-    as JSON when that is set, and returns {"val": {...}, "test": {...}}.
+    `cfg` is the run's own config with the overrides and the keys of conf/eval.yaml. Of other data than the run's, the
+    splits that are there are scored, and data without any is a test split as a whole. Prints a table, writes it to `to`
+    as JSON when that is set, and returns {"val": {...}, "test": {...}}, without the splits that are not there.
     """
     check_root(cfg)
-    console, allow = Console(highlight=False), list(cfg.allow)
-    to = None if cfg.to is None else writable_file(cfg.to, "to", "figures.json")
-    check_tree(cfg, allow)
-    compatibility.check_shape(cfg, allow)
-    build(cfg.trainer, "trainer", allow=allow, folder=Path())  # for its errors
+    before, _ = read_run_config(cfg.run, "run")
+    _check_used(cfg, before)
+    out = None if cfg.to is None else Output(cfg.to, "to", "figures.json")
+    check_tree(cfg, cfg.allow)
+    compatibility.check_shape(cfg, cfg.allow)
+    build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())  # for its errors
     checkpoint = find_checkpoint(cfg.run, cfg.checkpoint)
-    tokenizer = read_tokenizer(read_checkpoint(checkpoint), checkpoint)
-    make = functools.partial(build, allow=allow)
-    source = make(cfg.data, "data")
+    content = read_checkpoint(checkpoint)
+    source, notes = _source(cfg, before, content)
+    stages = [stage for stage, split in SPLITS.items() if split in source.given or not isinstance(source, Uncut)]
+    with out_of_memory("Lower task.batch_size or task.seq_len."):
+        task, scores = _scores(cfg, source, checkpoint, content, stages)
+    by_split = {
+        stage: {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(stage + "/")}
+        for stage in stages
+    }
+    console = Console(highlight=False, stderr=out is not None and out.is_stdout)
+    console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False)
+    tell_notes(console, [*notes, *task.notes])
+    console.print(scores_table(by_split.get("val", {}), by_split.get("test", {})))
+    if out is not None:
+        with out.open() as file:
+            file.write(json.dumps(by_split, indent=2) + "\n")
+    return by_split
+
+
+def _scores(
+    cfg: DictConfig, source: Source, checkpoint: Path, content: dict[str, Any], stages: Sequence[str]
+) -> tuple[Any, dict[str, float]]:
+    """The task, and the scores `val/<name>` and `test/<name>`."""
+    make = functools.partial(build, allow=list(cfg.allow))
+    tokenizer = read_tokenizer(content, checkpoint)
     if cfg.stride is not None:
         cfg.task.stride = cfg.stride
-    task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
-    network, head = rebuild(cfg, tokenizer, allow)
+    task: Task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
+    network, head = rebuild(cfg, tokenizer, cfg.allow)
     lm = LM(network=network, head=head, metrics=task.metrics)
     trainer = make(cfg.trainer, "trainer", folder=checkpoint.parent, fixed=cfg.deterministic or None)
     if cfg.compile:
         network.compile()
-    scores = score(trainer, lm, task, checkpoint)
-    by_split = {
-        stage: {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(stage + "/")}
-        for stage in ("val", "test")
-    }
-    console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False)
-    tell_notes(console, task.notes)
-    console.print(scores_table(by_split["val"], by_split["test"]))
-    if to is not None:
-        with replacing(to) as file:
-            file.write(json.dumps(by_split, indent=2) + "\n")
-    return by_split
+    return task, score(trainer, lm, task, checkpoint, stages)
+
+
+def _check_used(cfg: DictConfig, before: DictConfig) -> None:
+    """Raises UserError for an override that would count for nothing, and for a stride that no row has room for."""
+    for key in UNUSED:
+        now = _plain(cfg, key)
+        if now != _plain(before, key):
+            said = key if isinstance(now, dict) else f"{key}={written(now)}"
+            raise UserError(
+                f"{said}: eval scores the weights of run={cfg.run} as they are, with the tokenizer that they were trained "
+                f"with. Leave {key} out."
+            )
+    if cfg.stride is not None and cfg.task.get("seq_len") is not None:
+        check_range("stride", cfg.stride, 1, cfg.task.seq_len, hint="The upper end is task.seq_len.")
+
+
+def _source(cfg: DictConfig, before: DictConfig, content: dict[str, Any]) -> tuple[Source, list[str]]:
+    """The data, whose splits are cut as in training only where it is the run's own, and what to say about it."""
+    source = build(cfg.data, "data", allow=list(cfg.allow))
+    note = data_note(content, source)
+    now, then = _plain(cfg, "data"), _plain(before, "data")
+    changed = {key for key in {*now, *then} if now.get(key) != then.get(key)}
+    if note is None or not changed:
+        return source, [note] if note else []
+    return (source if changed == {"validation_fraction"} else Uncut(source)), []
+
+
+def _plain(cfg: DictConfig, key: str) -> Any:
+    value = cfg.get(key)
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

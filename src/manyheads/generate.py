@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyheads.atomic import replacing
-from manyheads.errors import EXIT_DONE, UserError, did_you_mean
+from manyheads.errors import EXIT_DONE, UserError, did_you_mean, out_of_memory
 
 if TYPE_CHECKING:
     from manyheads.load import LoadedLM
+    from manyheads.run.output import Output
 
 HELP = """\
 manyheads generate: let a trained model write.
@@ -44,7 +44,7 @@ how much
   batch_size=N             texts that are written side by side; changes the speed, not the texts (16)
 in and out
   input=FILE               prompts from a file: one on each line, or with the ending .jsonl {"prompt": ...} on each line
-  to=FILE                  texts as JSON lines: prompt, sample, text, tokens, finish (end, stop or length)
+  to=FILE                  texts as JSON lines: prompt, sample, text, tokens, finish (end, stop or length); - is stdout
 
 examples
   manyheads generate run=outputs/runs/NAME "Return the number of"
@@ -84,34 +84,35 @@ def generate(
     to: str | Path | None = None,
     **options: Any,
 ) -> None:
-    """Writes texts to the screen, or to the file `to`.
+    """Writes texts to the screen, or as JSON lines to `to`: a file, a pipe or a device, or "-" for stdout.
 
     One text is shown as it comes; several are shown in order, each under a line that says which it is. `options` are
     those of `LoadedLM.generate`. Raises UserError, before the model is loaded where that is possible.
     """
-    from manyheads.run.folder import writable_file
+    from manyheads.run.output import Output
 
     prompts = [*prompts, *(read_prompts(Path(input)) if input is not None else [])]
     if not prompts:
         prompts = [""]
-    out = None if to is None else writable_file(to, "to", "texts.jsonl")
+    out = None if to is None else Output(to, "to", "texts.jsonl")
     if isinstance(options.get("stop"), str):
         options["stop"] = [options["stop"]]
     _check_options(options)
     from manyheads.load import load
 
-    lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
-    _tell_long_prompts(lm, prompts, options.get("context"))
-    if out is not None:
-        _write_lines(out, lm, prompts, options)
-    elif len(prompts) == 1 and options.get("num_samples", 1) == 1:
-        options.pop("num_samples", None)
-        _show_pieces([prompts[0]], lm.stream(prompts[0], **options))
-    else:
-        for sample in lm.samples(prompts, **options):
-            number = f"prompt {sample.place + 1} of {len(prompts)}, " if len(prompts) > 1 else ""
-            sys.stdout.write(f"--- {number}sample {sample.sample + 1} of {options.get('num_samples', 1)} ---\n")
-            _show_pieces([sample.prompt], [sample.text])
+    with out_of_memory("Lower batch_size, context or max_new_tokens."):
+        lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
+        _tell_long_prompts(lm, prompts, options.get("context"))
+        if out is not None:
+            _write_lines(out, lm, prompts, options)
+        elif len(prompts) == 1 and options.get("num_samples", 1) == 1:
+            options.pop("num_samples", None)
+            _show_pieces([prompts[0]], lm.stream(prompts[0], **options))
+        else:
+            for sample in lm.samples(prompts, **options):
+                number = f"prompt {sample.place + 1} of {len(prompts)}, " if len(prompts) > 1 else ""
+                sys.stdout.write(f"--- {number}sample {sample.sample + 1} of {options.get('num_samples', 1)} ---\n")
+                _show_pieces([sample.prompt], [sample.text])
 
 
 def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], bool]:
@@ -222,14 +223,16 @@ def _tell_long_prompts(lm: LoadedLM, prompts: Sequence[str], context: int | None
         sys.stderr.write(f"note: {which} longer than the {limit} tokens that are read at once: only the end is read.\n")
 
 
-def _write_lines(path: Path, lm: LoadedLM, prompts: Sequence[str], options: dict[str, Any]) -> None:
+def _write_lines(out: Output, lm: LoadedLM, prompts: Sequence[str], options: dict[str, Any]) -> None:
     count = 0
-    with replacing(path) as file:
+    with out.open() as file:
         for sample in lm.samples(prompts, **options):
             row = {name: getattr(sample, name) for name in ("prompt", "sample", "text", "tokens", "finish")}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
             count += 1
-    sys.stdout.write(f"{count} texts in {path}\n")
+    if not out.is_stdout:
+        sys.stdout.write(f"{count} texts in {out.path}\n")
 
 
 def _show_pieces(*groups: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from manyheads.build import build
 from manyheads.decoding import scoring, text
 from manyheads.decoding.text import OptionValues
-from manyheads.errors import UserError, did_you_mean
+from manyheads.errors import UserError, did_you_mean, written
 from manyheads.head.base import Head
 from manyheads.marks import callable_module
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
@@ -83,7 +83,7 @@ class LoadedLM:
         end a sample and are left out), context=None (most tokens read at once; None: as many as in training),
         batch_size=16. Raises UserError for a value out of range.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = _texts("prompt", prompt)
         each = 1 if num_samples is None else num_samples
         found = [sample.text for sample in self.samples(prompts, num_samples=each, **options)]
         groups = [found[i * each : (i + 1) * each] for i in range(len(prompts))]
@@ -93,7 +93,8 @@ class LoadedLM:
 
     def stream(self, prompt: str = "", **options: Unpack[OptionValues]) -> Iterator[str]:
         """The pieces of the text that `generate` would return, as they come; never half a character."""
-        for piece in text.pieces(self.network, self.head, self.tokenizer, [prompt], self._options(options)):
+        prompts = _texts("prompt", prompt, one=True)
+        for piece in text.pieces(self.network, self.head, self.tokenizer, prompts, self._options(options)):
             if piece.text:
                 yield piece.text
 
@@ -102,7 +103,7 @@ class LoadedLM:
     ) -> Iterator[text.Sample]:
         """Each text with its prompt, its number, its tokens and why it ended, in order; options as for `generate`."""
         chosen = self._options(options, num_samples)
-        return text.samples(self.network, self.head, self.tokenizer, prompts, chosen)
+        return text.samples(self.network, self.head, self.tokenizer, _texts("prompts", prompts), chosen)
 
     def score(self, texts: str | Sequence[str], *, stride: int | None = None, batch_size: int = 16) -> Score:
         """How well the model predicts the texts, each a document of its own; counted as the test figures are.
@@ -110,7 +111,7 @@ class LoadedLM:
         The end of each text is predicted and counted. A text longer than `context` is cut into windows of that length;
         with `stride` they overlap, and each moves on by so many tokens. Empty texts count nothing.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = _texts("texts", texts)
         ids = [text.encode(self.tokenizer, each) for each in texts if each]
         if not ids:
             raise UserError("score: there is no text to score. Give at least one that is not empty.")
@@ -231,6 +232,14 @@ def fill(content: dict[str, Any], file: Path, network: nn.Module, head: Head) ->
         module.load_state_dict(own)
 
 
+def _texts(key: str, value: Any, *, one: bool = False) -> list[str]:
+    """One text or several as a list. Raises UserError for what is neither."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or (one and texts is value) or not all(isinstance(each, str) for each in texts):
+        raise UserError(f"{key}={written(value)}: set a text{'' if one else ' or a list of texts'}.")
+    return list(texts)
+
+
 def _device(name: str | None) -> torch.device:
     if name is None:
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -240,6 +249,8 @@ def _device(name: str | None) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"device={name}: there is no such device here. Set cpu, or leave it out.") from error
+    if device.type == "meta":
+        raise UserError(f"device={name} keeps no numbers, so nothing can be computed. Set cpu, or leave it out.")
     return device
 
 

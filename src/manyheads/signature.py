@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from manyheads.errors import UserError, did_you_mean
+from manyheads.errors import UserError, did_you_mean, written
 
 _WORDS: dict[Any, str] = {
     int: "a whole number",
@@ -47,7 +47,7 @@ def check_settings(target: Callable[..., Any], settings: Mapping[str, Any], key:
             raise UserError(f"{key}.{name} is not supported; set only _target_ and the target's own arguments.")
         if name not in known and not anything:
             raise UserError(
-                f"{key}.{name}={value} is no setting of {target.__qualname__}.{did_you_mean(name, known)} "
+                f"{key}.{name}={written(value)} is no setting of {target.__qualname__}.{did_you_mean(name, known)} "
                 f"It has: {', '.join(known)}."
             )
         if name in hints:
@@ -57,7 +57,7 @@ def check_settings(target: Callable[..., Any], settings: Mapping[str, Any], key:
 def check_value(key: str, value: Any, hint: Any) -> None:
     """Raises UserError for a value that the annotation of its key does not admit."""
     if not admits(hint, value):
-        raise UserError(f"{key}={value}: set {in_words(hint)}.")
+        raise UserError(f"{key}={written(value)}: set {in_words(hint)}.")
 
 
 def admits(hint: Any, value: Any) -> bool:

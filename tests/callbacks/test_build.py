@@ -10,7 +10,7 @@ from rich.console import Console
 
 from manyheads.build import CONF_DIR
 from manyheads.callbacks.build import callbacks
-from manyheads.errors import UserError
+from manyheads.errors import UserError, written
 
 
 class Task:
@@ -84,7 +84,7 @@ def test_a_monitor_that_is_not_measured_is_refused(metrics: list[Any]) -> None:
     ],
 )
 def test_values_out_of_range_name_their_key(metrics: list[Any], key: str, value: Any) -> None:
-    with pytest.raises(UserError, match=rf"^callbacks\.{key}={value}: set a"):
+    with pytest.raises(UserError, match=rf"^callbacks\.{key}={written(value)}: set a"):
         make(metrics, **{key: value})
 
 

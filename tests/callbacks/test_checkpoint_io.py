@@ -4,6 +4,9 @@ import errno
 import os
 import pickle
 import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,29 @@ def test_any_end_before_the_rename_leaves_the_old_file(
         write_checkpoint({"step": 2}, old)
     monkeypatch.undo()
     assert_old_alone(old)
+
+
+def test_a_process_that_is_killed_while_writing_leaves_the_old_file(old: Path) -> None:
+    """SIGKILL, as the kernel sends it when memory runs out, lets nothing be tidied up: the half lies beside the old file."""
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "import torch\n"
+        "from manyheads.callbacks import checkpoint_io\n"
+        "def save(checkpoint, file):\n"
+        "    file.write(b'half'); file.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "torch.save = save\n"
+        "checkpoint_io.write_checkpoint({'step': 2}, Path(sys.argv[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(old)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    [half] = [name for name in os.listdir(old.parent) if name != old.name]
+    assert (old.parent / half).read_bytes() == b"half"
+    assert not half.endswith(".ckpt")
+    assert read_checkpoint(old) == {"step": 1}
+    write_checkpoint({"step": 3}, old)
+    assert read_checkpoint(old) == {"step": 3}
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.99])

@@ -61,6 +61,21 @@ def test_csv_cells_that_look_like_missing_values_are_words() -> None:
     )
 
 
+@pytest.mark.parametrize(("delimiter", "sign"), [(";", ";"), ("tab", "\t"), (r"\t", "\t"), ("|", "|"), (",", ",")])
+def test_csv_cells_with_another_delimiter(delimiter: str, sign: str, tmp_path: Path) -> None:
+    others = "".join(each for each in ",;|" if each != sign)
+    rows = [f"text {i}{others}" for i in range(30)]
+    (tmp_path / "f.csv").write_text(f"id{sign}text\n" + "".join(f"{i}{sign}{row}\n" for i, row in enumerate(rows)))
+    source = files(format="csv", path=str(tmp_path / "f.csv"), delimiter=delimiter)
+    assert sorted(in_order(source)) == sorted(rows)
+
+
+def test_the_delimiter_is_part_of_what_the_cache_goes_by(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("text,a;b\n" + "one;two,three\n" * 30)
+    one, other = (files(format="csv", path=str(tmp_path / "f.csv"), delimiter=sign) for sign in ",;")
+    assert one.fingerprint != other.fingerprint
+
+
 @pytest.mark.parametrize("shape", ["lines", "list", "gz", "latin-1"])
 def test_json_in_other_shapes_gives_the_same_rows(shape: str, tmp_path: Path) -> None:
     import gzip

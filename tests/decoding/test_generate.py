@@ -6,7 +6,7 @@ import torch
 
 from manyheads.decoding.generate import generate, steps
 from manyheads.decoding.sampling import Sampling, sampling
-from manyheads.errors import UserError
+from manyheads.errors import UserError, written
 from manyheads.testing import scripted, tiny_network
 
 V, END = 11, 10
@@ -159,7 +159,7 @@ def test_modes_return_to_what_they_were_also_when_the_reader_leaves() -> None:
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
 def test_a_length_that_is_no_count_is_refused(count: int) -> None:
     network, head = scripted(rule, V)
-    with pytest.raises(UserError, match=f"max_new_tokens={count}: set a whole number of at least 1"):
+    with pytest.raises(UserError, match=f"max_new_tokens={written(count)}: set a whole number of at least 1"):
         generate(network, head, [[1]], end_id=END, max_new_tokens=count)
 
 

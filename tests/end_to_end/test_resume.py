@@ -50,6 +50,14 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return at
 
 
+def test_a_folder_with_spaces_in_its_name_resumes(cli: Callable[..., Any], tiny_trained: Any, tmp_path: Path) -> None:
+    run = tmp_path / "my runs" / "the first"
+    shutil.copytree(tiny_trained.folder, run)
+    done = cli("train", "resume='my runs/the first'", "trainer.max_steps=7")
+    assert (done.code, done.err, done.folders) == (0, "", [])
+    assert json.loads((run / "results.json").read_text())["run"]["steps"] == 7
+
+
 @pytest.mark.parametrize("step", [pytest.param(7, marks=pytest.mark.slow), 5])
 def test_a_stopped_run_goes_on_to_the_same_end(
     step: int, cli: Callable[..., Any], tiny: list[str], stop_at: Callable[..., None]

@@ -55,12 +55,20 @@ def test_no_literal_secret_of_the_command_line_is_written_or_shown(
         "+my_token=plain-tokentoken",
         "+service.api_key='quoted keykey'",
         "+service.url=https://host/x?access_key=querykeyquery",
+        "+service.other='https://useronlytoken@host/x?X-Amz-Signature=signedsigned&client_secret=clientclient'",
+        "+service.pwd=shortpwdpwd",
+        "+service.passphrase='four words in a row'",
+        "+service.authorization='Basic YmFzaWM6YmFzaWM'",
+        "+service.cookie=cookiecookie",
+        "+service.tokens=[listedtoken,othertoken]",
+        "+service.prompt_tokens=12",
         "+service.list=[{password: nestedpassword}]",
         "+copy='Bearer ${my_token}'",
         "+name_of.WANDB_API_KEY=0123456789abcdef0123456789abcdef01234567",
     ]
     secrets = ["hunter2hunter2", "plain-tokentoken", "quoted keykey", "querykeyquery", "nestedpassword",
-               "0123456789abcdef0123456789abcdef01234567"]  # fmt: skip
+               "useronlytoken", "signedsigned", "clientclient", "shortpwdpwd", "four words in a row", "YmFzaWM6YmFzaWM",
+               "cookiecookie", "listedtoken", "othertoken", "0123456789abcdef0123456789abcdef01234567"]  # fmt: skip
     done = cli("train", *words)
     assert done.code == 0, done.err
     assert len(list(done.folder.glob("wandb/*/*.wandb"))) == (logger == "wandb")
@@ -70,6 +78,7 @@ def test_no_literal_secret_of_the_command_line_is_written_or_shown(
     # what is left in their place still works here, and asks for the variable elsewhere
     config, _ = read_config(type("Folder", (), {"config": done.folder / "config.yaml"})())
     assert config.data.path == behind_a_key
+    assert (config.service.prompt_tokens, list(config.service.tokens)) == (12, ["listedtoken", "othertoken"])
     assert cli("eval", f"run={done.folder}").code == 0
     assert manyheads.load(done.folder).config.my_token == "plain-tokentoken"
     for name in [name for name in os.environ if name.startswith("MANYHEADS_SECRET_")]:
@@ -103,6 +112,9 @@ def test_a_secret_of_the_environment_stays_a_reference(
     [
         ("+logger.wandb.api_key=refusedkeykey", "refusedkeykey"),
         ("+data.token=refusedtoken", "refusedtoken"),
+        ("data.pwd=refusedword", "refusedword"),
+        ("data.path=https://useronlytoken@data.example/nowhere?x-api-key=querykeyquery", "useronlytoken"),
+        ("data.path='https://data.example/nowhere?x-api-key=querykeyquery'", "querykeyquery"),
         ("data.path=https://reader:hunter2hunter2@data.example/nowhere", "hunter2hunter2"),
         ("+optim={password: refusedword", "refusedword"),
         ("nogroup.token=refusedtoken", "refusedtoken"),

@@ -178,7 +178,7 @@ def test_the_meta_device_costs_no_memory_and_no_randomness() -> None:
         ({"num_heads": 4, "num_kv_heads": 3}, "model.num_heads=4 does not divide by model.num_kv_heads=3"),
         ({"dim": 0}, "model.dim=0: set a whole number of at least 1."),
         ({"num_layers": 2.5}, "model.num_layers=2.5: set a whole number of at least 1."),
-        ({"num_heads": None}, "model.num_heads=None: set a whole number"),
+        ({"num_heads": None}, "model.num_heads=null: set a whole number"),
         ({"ff_dim": -3}, "model.ff_dim=-3"),
         ({"norm": "rmsnrm"}, "model.norm=rmsnrm is not one of rmsnorm, layernorm. Did you mean 'rmsnorm'?"),
         ({"activation": "silu"}, "model.activation=silu is not one of swiglu, gelu, gelu_tanh, relu."),

@@ -211,3 +211,10 @@ def test_from_python(conf: Path) -> None:
     assert compose("train", ["optim=sgd"], conf, Base(RUN, {})).config.optim.lr == 0.5
     with pytest.raises(UserError, match="data has no choice"):
         compose("train", ["data=txet"], conf)
+
+
+@pytest.mark.parametrize("overrides", ["model.dim=16", ["optim.lr=1", 3]])
+def test_what_is_no_list_of_texts_is_named(conf: Path, overrides: Any) -> None:
+    """A text is a list of letters, of which none is a setting."""
+    with pytest.raises(UserError, match=r"overrides=.*: set a list of texts, such as \['optim\.lr=0\.01'\]"):
+        compose("train", overrides, conf)

@@ -20,10 +20,10 @@ def test_numbers_where_texts_belong_become_texts() -> None:
     ("change", "message"),
     [
         ({"seed": 1.5}, "seed=1.5: set a whole number."),
-        ({"seed": True}, "seed=True: set a whole number."),
+        ({"seed": True}, "seed=true: set a whole number."),
         ({"seed": -1}, "seed=-1: set a number from 0 to 4294967295."),
-        ({"name": True}, "name=True: set a text or null."),
-        ({"tags": None}, "tags=None: set a list, such as [A,B]."),
+        ({"name": True}, "name=true: set a text or null."),
+        ({"tags": None}, "tags=null: set a list, such as [A,B]."),
         ({"allow": "os"}, "allow=os: set a list, such as [A,B]."),
         ({"compile": "yes"}, "compile=yes: set true or false."),
         ({"init": {"a": 1}}, "init={'a': 1}: set a text or null."),

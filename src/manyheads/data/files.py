@@ -15,7 +15,8 @@ from manyheads.data.paths import Paths, find
 from manyheads.data.reading import check_encoding
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.split import check_fraction
-from manyheads.data.tables import read_shards, write_lines, write_table
+from manyheads.data.tables import check_delimiter, read_shards, write_lines, write_table
+from manyheads.errors import UserError
 from manyheads.marks import builder
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ FORMATS = {
     "text": Format((".txt", ".text"), write_lines, join_rows=True),
     "json": Format((".jsonl", ".json", ".ndjson")),
     # "NA" and "null" in a cell are words
-    "csv": Format((".csv",), settings={"keep_default_na": False}),
+    "csv": Format((".csv",), settings={"keep_default_na": False, "sep": ","}),
     "parquet": Format((".parquet",)),
 }
 
@@ -51,6 +52,7 @@ def files(
     validation_fraction: float = 0.05,
     encoding: str = "utf-8",
     join_rows: bool | None = None,
+    delimiter: str = ",",
 ) -> Files:
     """Rows from files: those of text are its lines, line breaks kept; those of JSON are its objects (one a line, or a list).
 
@@ -62,11 +64,27 @@ def files(
         validation_fraction: how much of train becomes validation, and test, where the files give none.
         encoding: of text, JSON and CSV files.
         join_rows: rows are pieces of one running text; null: they are in text files, not in others.
+        delimiter: the sign between the cells of CSV files, or the word tab.
     """
     check_encoding(encoding)
     check_fraction(validation_fraction)
-    joined = FORMATS[format].join_rows if join_rows is None else join_rows
-    return Files(format, path, text_column=text_column, fraction=validation_fraction, encoding=encoding, joined=joined)
+    kind = FORMATS[format]
+    settings = dict(kind.settings)
+    if "sep" in settings:
+        settings["sep"] = check_delimiter(delimiter)
+    elif delimiter != ",":
+        raise UserError(
+            f"data.delimiter={delimiter}: data={format} has no cells to separate. Leave it out, or set data=csv."
+        )
+    return Files(
+        format,
+        path,
+        text_column=text_column,
+        fraction=validation_fraction,
+        encoding=encoding,
+        joined=kind.join_rows if join_rows is None else join_rows,
+        settings=settings,
+    )
 
 
 @final
@@ -82,8 +100,10 @@ class Files(Source):
         fraction: float,
         encoding: str,
         joined: bool,
+        settings: Mapping[str, Any],
     ) -> None:
         self._format = format
+        self._reading = dict(settings)
         self._found = find(path, FORMATS[format].suffixes)
         self._text_column = text_column
         self._encoding = encoding
@@ -98,14 +118,14 @@ class Files(Source):
         return tuple(split for split in SPLITS if split in self._found.files)
 
     @property
-    def notes(self) -> list[str]:
-        return [*self._found.notes, *super().notes]
+    def remarks(self) -> list[str]:
+        return self._found.notes
 
     def load(self, split: str) -> Dataset:
         files, kind = self._found.files[split], FORMATS[self._format]
 
         def make(folder: Path) -> None:
-            kind.write(self._format, files, self._encoding, folder, **kind.settings)
+            kind.write(self._format, files, self._encoding, folder, **self._reading)
 
         folder = cached("rows", fingerprint(self._digests[split], self._settings), make)
         return with_text(read_shards(folder), self._text_column, str(files[0]))
@@ -116,7 +136,7 @@ class Files(Source):
 
     @property
     def _settings(self) -> list[Any]:
-        return [_LAYOUT, self._format, self._encoding, dict(FORMATS[self._format].settings)]
+        return [_LAYOUT, self._format, self._encoding, self._reading]
 
 
 def _name(found: Mapping[str, Sequence[Path]]) -> str:

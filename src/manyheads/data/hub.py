@@ -75,10 +75,10 @@ class Hub(Source):
         return tuple(split for split in SPLITS if split in self._names)
 
     @property
-    def notes(self) -> list[str]:
+    def remarks(self) -> list[str]:
         if self._located is None or self._located.online:
-            return super().notes
-        return [f"the hub cannot be reached: commit {self._located.commit[:8]}, seen here before", *super().notes]
+            return []
+        return [f"the hub cannot be reached: commit {self._located.commit[:8]}, seen here before"]
 
     def load(self, split: str) -> Dataset:
         def make(folder: Path) -> None:

@@ -54,7 +54,7 @@ class PyDocs(Source):
         return SPLITS
 
     @property
-    def notes(self) -> list[str]:
+    def remarks(self) -> list[str]:
         fraction = f"{self.validation_fraction:.3g}"
         return [f"the standard library of Python {sys.version.split()[0]}; {fraction} each for validation and test"]
 

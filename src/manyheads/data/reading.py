@@ -42,7 +42,10 @@ def open_plain(path: Path) -> Iterator[IO[bytes]]:
         with _opener(head)(path) as plain:
             yield plain
     except _DAMAGED as error:
-        raise UserError(f"data.path={path}: the compressed file is damaged or cut off ({error}).") from error
+        raise UserError(
+            f"data.path={path}: the compressed file is damaged or cut off ({error}). "
+            "Fetch or pack it again, or set another data.path."
+        ) from error
     except PermissionError as error:
         raise UserError(
             f"data.path={path} cannot be read: permission denied. Set its rights, or another path."

@@ -49,9 +49,15 @@ class Source(abc.ABC):
         """The rows of a given split, in order, their text in the column "text"."""
 
     @property
+    def remarks(self) -> list[str]:
+        """Sentences for the screen about where the rows come from. Does not load anything."""
+        return []
+
+    @property
     def notes(self) -> list[str]:
-        """Sentences for the screen: how the splits that were not there were made. Does not load anything."""
-        return [note(self._missing, self.validation_fraction, self.join_rows)] if self._missing else []
+        """The remarks, and how the splits that were not there were made. Does not load anything."""
+        cut_off = [note(self._missing, self.validation_fraction, self.join_rows)] if self._missing else []
+        return [*self.remarks, *cut_off]
 
     def rows(self, split: str) -> Dataset:
         """The rows of "train", "validation" or "test", with a column "text".

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 1 << 28
 BINARY = ("parquet",)
+DELIMITERS = {";": "';'", "\t": "tab", "|": "'|'", ",": "','"}
+"""What separates the cells of a CSV file, each as one writes it on a command line."""
+
+_NO_OBJECT = 'is no object: write {"text": "..."} for each row'
 _MORE_CELLS = "__index_level_0__"  # pandas takes the cells before those that have a name for an index
 
 
@@ -48,6 +52,9 @@ def write_table(kind: str, files: Sequence[Path], encoding: str, folder: Path, *
     work = folder / "work"
     work.mkdir()
     plain = [_plain(file, None if kind in BINARY else encoding, work, i) for i, file in enumerate(files)]
+    if "sep" in settings:
+        for file, copy in zip(files, plain, strict=True):
+            _check_delimiter(file, copy, settings["sep"])
     rows = load_dataset(
         lambda error: _diagnosis(kind, files, plain, error),
         path=kind,
@@ -56,10 +63,10 @@ def write_table(kind: str, files: Sequence[Path], encoding: str, folder: Path, *
         cache_dir=str(work),
         **settings,
     )
-    if kind not in BINARY and _MORE_CELLS in rows.column_names:
+    if "sep" in settings and _MORE_CELLS in rows.column_names:
         raise UserError(
-            f"data.path={files[0]}: its rows have more cells than its first line has names. Put a text that holds a comma "
-            "in double quotes, or set another data.path."
+            f"data.path={files[0]}: its rows have more cells than its first line has names. Put a text that holds a "
+            f"{settings['sep']!r} in double quotes, or set another data.path."
         )
     move_shards(rows, folder)
     shutil.rmtree(work)
@@ -157,17 +164,48 @@ def _json_fault(file: Path) -> str | None:
             first = text.read(1)
         text.seek(0)
         if first == "[":
-            return _fault_in(text.read(), 0)
+            whole = text.read()
+            return _fault_in(whole, 0) or _no_object(json.loads(whole))
         for number, line in enumerate(text):
-            fault = _fault_in(line, number) if line.strip() else None
+            fault = _fault_in(line, number, of_object=True) if line.strip() else None
             if fault:
                 return fault
     return None
 
 
-def _fault_in(text: str, lines_before: int) -> str | None:
+def _fault_in(text: str, lines_before: int, *, of_object: bool = False) -> str | None:
     try:
-        json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         return f"line {lines_before + error.lineno}, column {error.colno}: {error.msg}"
+    if of_object and not isinstance(value, dict):
+        return f"line {lines_before + 1} {_NO_OBJECT}"
     return None
+
+
+def _no_object(items: list[Any]) -> str | None:
+    """What to say of the first item of a list that is no row."""
+    return next(
+        (f"item {i} of its list {_NO_OBJECT}" for i, item in enumerate(items, 1) if not isinstance(item, dict)), None
+    )
+
+
+def check_delimiter(delimiter: str) -> str:
+    """The sign that `data.delimiter` names. Raises UserError for more than one."""
+    sign = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    if len(sign) != 1 or sign in '"\r\n':
+        raise UserError(f"data.delimiter={delimiter}: set one sign, {' or '.join(DELIMITERS.values())}.")
+    return sign
+
+
+def _check_delimiter(file: Path, copy: Path, delimiter: str) -> None:
+    """Raises UserError for a CSV file whose first line is separated by another sign."""
+    with copy.open(encoding="utf-8-sig", newline="") as text:
+        names = text.readline().strip()
+    others = [sign for sign in DELIMITERS if sign in names]
+    if delimiter not in names and others:
+        shown = DELIMITERS[others[0]]
+        raise UserError(
+            f"data.path={file}: its first line is separated by {others[0]!r}, not by {delimiter!r}. "
+            f'Set "data.delimiter={shown}", or set another data.path.'
+        )

@@ -5,16 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from manyheads import __version__
 from manyheads.callbacks import checkpoint_io
+from manyheads.data.source import Source
 from manyheads.errors import UserError
-from manyheads.run.folder import open_run_folder
+from manyheads.run.folder import open_run_folder, parse_config, read_config
 from manyheads.run.results import SCHEMA
 from manyheads.tokenizer.base import Tokenizer
 
 CHECKPOINTS, SUFFIX = "checkpoints", ".ckpt"
 RECORD = {"schema": int, "config": str, "tokenizer": str}
 """What a checkpoint's entry "manyheads" must hold."""
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a path is a checkpoint file by its name, and not a run folder."""
+    file = Path(path).expanduser()
+    return file.suffix == SUFFIX and file.is_file()
+
+
+def read_run_config(path: str | Path, key: str) -> tuple[DictConfig, dict[str, Any]]:
+    """The config of a run and its stamp, from its folder or from a checkpoint file alone.
+
+    Raises UserError, naming `key`, when there is none.
+    """
+    if is_checkpoint(path):
+        return parse_config(read_checkpoint(Path(path).expanduser())["manyheads"]["config"], f"the config in {path}")
+    return read_config(open_run_folder(path, key))
+
+
+def data_note(content: dict[str, Any], source: Source) -> str | None:
+    """What to say when the data is not that of which a checkpoint was trained; None when it is, or it is not known."""
+    provenance = content["manyheads"].get("provenance")
+    known = provenance.get("data_fingerprint") if isinstance(provenance, dict) else None
+    if known is None or known == source.fingerprint:
+        return None
+    return f"the data ({source.name}) is not what the run was trained on: its content or its splits have changed since"
 
 
 def find_checkpoint(path: str | Path, checkpoint: str | None = None, key: str = "run") -> Path:
@@ -24,9 +52,8 @@ def find_checkpoint(path: str | Path, checkpoint: str | None = None, key: str = 
     """
     if not path or path == "???":
         raise UserError(f"{key} is not set: set {key}=FOLDER to a run folder. `manyheads runs` lists them.")
-    file = Path(path).expanduser()
-    if file.is_file() and file.suffix == SUFFIX:
-        return file
+    if is_checkpoint(path):
+        return Path(path).expanduser()
     folder = open_run_folder(path, key).path / CHECKPOINTS
     there = {found.stem: found for found in sorted(folder.glob(f"*{SUFFIX}"))}
     if not there:

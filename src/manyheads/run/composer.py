@@ -40,11 +40,17 @@ def setting(words: Sequence[str], key: str) -> str | None:
 
 
 def base_of(words: Sequence[str], key: str) -> Base | None:
-    """The config of the run that a command line names with `key`, if it names one. Raises UserError for no run."""
-    folder = setting(words, key)
-    if folder is None:
+    """The config of the run that a command line names with `key`, if it names one: that of a folder, or what a
+    checkpoint file holds. Raises UserError for no run."""
+    place = setting(words, key)
+    if place is None:
         return None
-    config, stamp = read_config(open_run_folder(folder, key))
+    if Path(place).suffix == ".ckpt":
+        from manyheads.run.checkpoint import read_run_config  # it imports torch, for which no folder has to wait
+
+        config, stamp = read_run_config(place, key)
+    else:
+        config, stamp = read_config(open_run_folder(place, key))
     return Base(config, {str(group): str(choice) for group, choice in (stamp.get("choices") or {}).items()})
 
 

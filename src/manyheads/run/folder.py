@@ -89,25 +89,14 @@ def check_writable(path: Path) -> None:
     there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     if not there.is_dir():
         raise UserError(f"{there} is a file, but {path} must be a folder. Move it away, or start from another folder.")
-    if not _may_write(there):
+    if not may_write(there):
         raise UserError(
             f"{there} cannot be written: a run would go to {path}. Set its rights, or start from another folder."
         )
 
 
-def writable_file(path: str | Path, key: str, example: str) -> Path:
-    """The path of a file that can be made or replaced. Raises UserError, naming `key` and `example`, when it cannot."""
-    file = Path(path).expanduser()
-    if file.is_dir():
-        raise UserError(f"{key}={path} is a folder: set a file, such as {key}={file / example}.")
-    if not file.parent.is_dir():
-        raise UserError(f"{key}={path}: there is no folder {file.parent}. Make it, or set another file.")
-    if not _may_write(file.parent):
-        raise UserError(f"{key}={path}: the folder {file.parent.absolute()} cannot be written. Set another file.")
-    return file
-
-
-def _may_write(folder: Path) -> bool:
+def may_write(folder: Path) -> bool:
+    """Whether this process may make files in a folder."""
     return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 

@@ -106,6 +106,11 @@ def _unknown(error: BaseException, overrides: list[str], composer: Composer | No
         single = f"{found.parent}.{found.missing}".lstrip(".") if found.names else found.parent
         return f"{word}: {single} is a single value and has no settings of its own."
     groups = composer.groups() if composer and not found.parent else []
+    if found.missing in groups:
+        taken_out = next((word for word in overrides if word.lstrip("~").partition("=")[0] == found.missing), "")
+        if taken_out.startswith("~"):
+            return f"{word}: {taken_out} takes {found.missing} out of the config. Leave one of the two out."
+        return f"{word}: no choice of {found.missing} is made. Add {found.missing}=CHOICE."
     names = sorted({*found.names, *groups} - {"hydra"})
     place = f"{found.parent} has no setting {found.missing!r}" if found.parent else f"there is no key {found.missing!r}"
     return f"{word}: {place}.{_suggest(found, names)}"

@@ -10,24 +10,38 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 _NAMES = re.compile(
-    r"(?:^|_)(?:token|password|passwd|secret|credentials?|(?:api|access|private|secret|wandb)_?key)$", re.IGNORECASE
+    r"(?:^|_)(?:token|(?<!max_)(?<!new_)(?<!sample_)tokens|passwords?|passwd|passphrase|pass|pwd|secrets?|credentials?"
+    r"|auth|authorization|bearer|cookie|(?:api|access|private|secret|wandb)_?key)$",
+    re.IGNORECASE,
 )
-# user:password@ in a URL (with one slash once it was taken for a path), and key-like parameters of its query
+# user:password@ or token@ in a URL (with one slash once it was taken for a path), and key-like parameters of its query
 _URL = re.compile(
-    r":/{1,2}[^/\s:@]*:[^/\s@]+@|[?&](?:token|api_?key|access_?key|password|secret|signature|sig)=[^&\s]+", re.I
+    r"(?<=\w\w)(:/{1,2})(?:[^/\s:@]*:[^/\s]+|[^/\s?#'\"]+)@"
+    r"|([?&;#][^\s=&?#]*?(?:token|key|secret|password|passwd|pwd|signature|sig|auth|credential|passphrase)=)[^&\s]+",
+    re.IGNORECASE,
 )
+# a count of tokens, several of them for a sweep, and what says that there is none: no secret looks like that
+_PLAIN = re.compile(r"(?:null|true|false|[-+\d.,_eE\s()\[\]]*|(?:choice|range|interval)\(.*\))", re.IGNORECASE)
+_COUNTS = re.compile(r"tokens$", re.IGNORECASE)
 _PREFIX = "MANYHEADS_SECRET_"
 # data.token=VALUE and {password: 'VALUE'}
 _PAIR = re.compile(
-    _NAMES.pattern.replace("(?:^|_)", r"(?<![^\W_])", 1)[:-1] + r"(\s*[=:]\s*['\"]?)[^\s,'\"{}\[\]]+", re.I
+    _NAMES.pattern.replace("(?:^|_)", r"(?<![^\W_])", 1)[:-1]
+    + r"(\s*[=:]\s*['\"]?(?:(?:bearer|basic) )?)(?!(?:(?<=tokens[=:])|(?<=tokens: ))[\d.]+(?!\w))[^\s,'\"{}\[\]]+",
+    re.IGNORECASE,
 )
 
 
 def is_secret(key: str, value: object) -> bool:
-    """Whether a setting is a literal secret: by the last part of its key, or because it is a URL with a key in it."""
+    """Whether a setting is a literal secret: by the last part of its key, or because it is a URL with a key in it.
+
+    An item of a list goes by the list's key.
+    """
     if not isinstance(value, str) or not value or value.startswith("${"):
         return False
-    return bool(_NAMES.search(key.rpartition(".")[2])) or bool(_URL.search(value))
+    name = re.sub(r"(?:\.\d+)+$", "", key).rpartition(".")[2]
+    named = bool(_NAMES.search(name)) and not (_COUNTS.search(name) and _PLAIN.fullmatch(value))
+    return named or bool(_URL.search(value))
 
 
 def hide(key: str, value: str) -> str:
@@ -43,7 +57,9 @@ def hide_in_argv(argv: list[str]) -> list[str]:
     for word in argv:
         key, equals, value = word.partition("=")
         bare = value.strip("'\"")
-        hidden.append(f"{key}={hide(key.lstrip('+~'), bare)}" if equals and is_secret(key, bare) else word)
+        # what a list or a mapping holds is hidden when the config is written: here it would become a text
+        literal = equals and not value.startswith(("[", "{")) and is_secret(key, bare)
+        hidden.append(f"{key}={hide(key.lstrip('+~'), bare)}" if literal else word)
     return hidden
 
 
@@ -62,17 +78,12 @@ def mask(text: str) -> str:
     for name, value in os.environ.items():
         if name.startswith(_PREFIX) and value:
             text = text.replace(value, "***")
-    return _URL.sub(lambda found: _without_key(found[0]), text)
+    return _URL.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
 
 
 def mask_said(text: str) -> str:
     """`mask` for what a user is told about settings: the value of each key with a secret's name is replaced too."""
     return _PAIR.sub(lambda found: f"{found[0][: found.end(1) - found.start()]}***", mask(text))
-
-
-def _without_key(found: str) -> str:
-    start = re.match(":/{1,2}", found)
-    return f"{start[0]}***@" if start else f"{found.partition('=')[0]}=***"
 
 
 def _masked(node: DictConfig | ListConfig, key: str, kept_back: set[str]) -> Any:
