@@ -100,7 +100,7 @@ def _check_used(cfg: DictConfig, before: DictConfig) -> None:
 def _source(cfg: DictConfig, before: DictConfig, content: dict[str, Any]) -> tuple[Source, list[str]]:
     """The data, whose splits are cut as in training only where it is the run's own, and what to say about it."""
     source = build(cfg.data, "data", allow=list(cfg.allow))
-    note = data_note(content, source)
+    note = data_note(content["manyheads"], source)
     now, then = _plain(cfg, "data"), _plain(before, "data")
     changed = {key for key in {*now, *then} if now.get(key) != then.get(key)}
     if note is None or not changed:

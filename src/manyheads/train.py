@@ -94,7 +94,7 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
                            checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic or None)  # fmt: skip
             if cfg.compile:
                 network.compile()
-            screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed.step if resumed else None)
+            screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed)
             write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
         export(run, network, head, tokenizer, results)
@@ -185,7 +185,7 @@ def _close(loggers: Sequence[Logger], failed: bool = False) -> None:
 
 def from_overrides(overrides: Sequence[str] = ()) -> Results:
     """`manyheads.train(overrides=["model=tiny", ...])`: trains what a command line with these words would train."""
-    config, choices = compose("train", list(overrides), CONF_DIR, base_of(overrides, "resume"))
+    config, choices = compose("train", overrides, CONF_DIR, base_of(overrides, "resume"))
     return train(config, None, choices, ["manyheads.train", *overrides])
 
 

@@ -67,14 +67,12 @@ def test_a_run_that_was_killed_before_its_results_still_resumes(folder: RunFolde
 
 @pytest.mark.parametrize(
     ("change", "old"),
-    [("model.dim=32", "16"), ("head.bias=true", "None"), ("tokenizer._target_=manyheads.tokenizer.bpe.bpe", "manyheads.tokenizer.byte.byte")],
+    [("model.dim=32", "16"), ("head.bias=true", "null"), ("tokenizer._target_=manyheads.tokenizer.bpe.bpe", "manyheads.tokenizer.byte.byte")],
 )  # fmt: skip
 def test_what_the_weights_depend_on_may_not_change(folder: RunFolder, change: str, old: str) -> None:
     key, _, value = change.partition("=")
     text = error_of(folder, change)
-    assert text.startswith(
-        f"{key}={value.replace('true', 'True')}: a resumed run keeps its network, head, tokenizer and kind of optimizer"
-    )
+    assert text.startswith(f"{key}={value}: a resumed run keeps its network, head, tokenizer and kind of optimizer")
     assert f"(it was {old})" in text
 
 
@@ -128,7 +126,7 @@ def test_a_key_that_only_one_side_has_is_a_change(folder: RunFolder) -> None:
     """train() writes the defaults out before, so a key that is gone is one that was taken away."""
     before: Any = config(folder)
     del before.model.dim
-    with pytest.raises(UserError, match=r"model\.dim=None: a resumed run keeps"):
+    with pytest.raises(UserError, match=r"model\.dim=null: a resumed run keeps"):
         check_resume(before, folder)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from manyheads.lm import LM
 from manyheads.run.folder import RunFolder
 from manyheads.run.results import Results
+from manyheads.run.resume import Resumed
 from manyheads.run.screen import header, scores_table, shown, summary, tell_notes
 from manyheads.task.generation import Generation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network
@@ -36,7 +37,7 @@ def lines_of(console: Console) -> dict[str, str]:
     return {row[0]: row[1].rstrip() for row in rows if len(row) == 2}
 
 
-def show(console: Console, folder: Path, *, resumed_at: int | None = None, **limits: object) -> None:
+def show(console: Console, folder: Path, *, resumed: Resumed | None = None, **limits: object) -> None:
     tokenizer = byte_tokenizer()
     source = Rows({"train": ["abc", "de"], "validation": ["é"], "test": ["x", ""]})
     task = Generation(source=source, tokenizer=tokenizer, seed=1, seq_len=8, batch_size=4)
@@ -49,7 +50,7 @@ def show(console: Console, folder: Path, *, resumed_at: int | None = None, **lim
     )
     lm = LM(network=network, head=head, metrics=task.metrics)
     made = trainer(folder=folder, accelerator="cpu", devices=1, max_steps=1)
-    header(console, cfg, CHOICES, RunFolder(folder), tokenizer, task, lm, made, resumed_at)
+    header(console, cfg, CHOICES, RunFolder(folder), tokenizer, task, lm, made, resumed)
 
 
 def test_the_header_names_what_is_trained(console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +73,17 @@ def test_the_header_names_what_is_trained(console: Console, tmp_path: Path, monk
 
 
 def test_limits_accumulation_and_a_resume_are_told(console: Console, tmp_path: Path) -> None:
-    show(console, tmp_path, resumed_at=7, max_minutes=2.5, accumulate_grad_batches=3)
+    resumed = Resumed(RunFolder(tmp_path), tmp_path / "last.ckpt", 7, byte_tokenizer(), None)
+    show(console, tmp_path, resumed=resumed, max_minutes=2.5, accumulate_grad_batches=3)
     assert lines_of(console)["optimizer"] == "adamw, 1,300 steps, 2.5 minutes, 3 micro-batches a step"
     assert "Resuming after step 7." in text_of(console)
+    assert "trained on" not in text_of(console)
+
+
+def test_data_that_changed_since_is_told(console: Console, tmp_path: Path) -> None:
+    record = {"provenance": {"data_fingerprint": "of other rows"}}
+    show(console, tmp_path, resumed=Resumed(RunFolder(tmp_path), tmp_path / "x", 7, byte_tokenizer(), None, record))
+    assert "note: the data (rows) is not what the run was trained on" in text_of(console)
 
 
 def results(**perf: float | None) -> Results:

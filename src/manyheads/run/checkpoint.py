@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,12 @@ def read_run_config(path: str | Path, key: str) -> tuple[DictConfig, dict[str, A
     return read_config(open_run_folder(path, key))
 
 
-def data_note(content: dict[str, Any], source: Source) -> str | None:
-    """What to say when the data is not that of which a checkpoint was trained; None when it is, or it is not known."""
-    provenance = content["manyheads"].get("provenance")
+def data_note(record: Mapping[str, Any], source: Source) -> str | None:
+    """What to say when the data is not that of which a checkpoint was trained; None when it is, or it is not known.
+
+    `record` is the checkpoint's entry "manyheads".
+    """
+    provenance = record.get("provenance")
     known = provenance.get("data_fingerprint") if isinstance(provenance, dict) else None
     if known is None or known == source.fingerprint:
         return None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from manyheads.errors import UserError
+from manyheads.errors import UserError, written
 from manyheads.run.checkpoint import read_checkpoint, read_tokenizer
 from manyheads.run.folder import RunFolder, read_config
 from manyheads.run.results import Results, read_results
@@ -46,6 +46,7 @@ class Resumed:
     step: int
     tokenizer: Tokenizer
     results: Results | None
+    record: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says of the run
 
 
 def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
@@ -60,7 +61,7 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
     if changed:
         old, new = OmegaConf.select(before, changed[0]), OmegaConf.select(cfg, changed[0])
         raise UserError(
-            f"{changed[0]}={new}: a resumed run keeps its network, head, tokenizer and kind of optimizer (it was {old}). "
+            f"{changed[0]}={written(new)}: a resumed run keeps its network, head, tokenizer and kind of optimizer (it was {written(old)}). "
             "Leave it out, or start a new run with init=FOLDER."
         )
     checkpoint = folder.checkpoint("last")
@@ -71,7 +72,7 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
     results = read_results(folder.results) if folder.results.is_file() else None
     if results is not None and results["run"].get("status") == "done":
         _check_longer(before, cfg, folder, record["step"])
-    return Resumed(folder, checkpoint, record["step"], read_tokenizer(content, checkpoint), results)
+    return Resumed(folder, checkpoint, record["step"], read_tokenizer(content, checkpoint), results, record)
 
 
 def _check_longer(before: DictConfig, cfg: DictConfig, folder: RunFolder, step: int) -> None:

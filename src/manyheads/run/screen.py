@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from manyheads.lm import LM
+from manyheads.run.checkpoint import data_note
 from manyheads.run.folder import RunFolder
 from manyheads.run.provenance import device_name
 from manyheads.run.results import Results, value_of
+from manyheads.run.resume import Resumed
 from manyheads.run.secrets import mask
 from manyheads.run.table import size_text
 from manyheads.run.typed import assignment, shown
@@ -32,7 +34,7 @@ def header(
     task: Task,
     lm: LM,
     trainer: pl.Trainer,
-    resumed_at: int | None = None,
+    resumed: Resumed | None = None,
 ) -> None:
     """What is being trained: task, data, tokenizer, network, optimizer and budget, device, folder."""
     parameters, device = sum(p.numel() for p in lm.parameters()), trainer.strategy.root_device
@@ -52,9 +54,10 @@ def header(
     for name, text in rows.items():
         table.add_row(name, Text(text))  # not as markup: a folder may be called [b]
     console.print(table)
-    tell_notes(console, task.notes)
-    if resumed_at is not None:
-        console.print(f"Resuming after step {resumed_at}.")
+    changed = data_note(resumed.record, task.source) if resumed else None
+    tell_notes(console, [*task.notes, *([changed] if changed else [])])
+    if resumed:
+        console.print(f"Resuming after step {resumed.step}.")
     console.print()
 
 

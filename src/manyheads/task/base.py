@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypedDict, final
 import pytorch_lightning as pl
 
 from manyheads.data.loader import ResumableLoader
-from manyheads.data.source import SPLITS
+from manyheads.data.source import SPLITS, Source
 from manyheads.metric.base import Metric
 from manyheads.tokenizer.base import Tokenizer
 
@@ -41,6 +41,7 @@ class Task(pl.LightningDataModule, ABC):
 
     heads: ClassVar[frozenset[str]]
     metrics: ClassVar[tuple[type[Metric], ...]]
+    source: Source
     tokenizer: Tokenizer
 
     def __init__(self) -> None:
