@@ -13,7 +13,7 @@ _LEFT = 72  # a longer left column stands on a line of its own
 
 _TRAIN = """\
 Trains a language model and leaves a run folder: config, checkpoints, metrics, results. With no argument it trains a
-small Transformer on Python's own documentation, without a network, in about four minutes on two CPU cores.
+small Transformer on Python's own documentation, without a network, in about three minutes on two CPU cores.
 
 Usage: {command} [GROUP=CHOICE ...] [KEY=VALUE ...] [FLAGS]
 """
