@@ -53,6 +53,7 @@ class LM(pl.LightningModule):
         self.scores: dict[str, float] = {}
         self.steps_done = 0
         self.last_grad_norm: Tensor | None = None
+        self.accepts_gradients: Callable[[Tensor], bool] | None = None  # by their norm; None: always
         self._step_count: Tensor | None = None
         self._tokens: Tensor | int = 0
         self._total_steps: float | None = None
@@ -106,9 +107,12 @@ class LM(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips by the norm over all parameters and keeps the norm for the log."""
+        """Clips by the norm over all parameters and keeps the norm for the log; gradients that are not accepted are
+        dropped, and an optimizer leaves parameters without a gradient as they are."""
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
         self.last_grad_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
+        if self.accepts_gradients is not None and not self.accepts_gradients(self.last_grad_norm):
+            self.zero_grad(set_to_none=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds the batch to the validation metrics."""
@@ -139,7 +143,7 @@ class LM(pl.LightningModule):
         """The optimizer, and its schedule as a factor of the budget used."""
         assert self.optimization is not None, "this LM was built for evaluation alone"
         optimizer, schedule = self.optimization(module=self)
-        scheduler = LambdaLR(optimizer, lambda step: schedule.factor(step, self.progress(step)))
+        scheduler = LambdaLR(optimizer, lambda step: schedule.factor(step, self.progress(step), self.total_steps()))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @property
