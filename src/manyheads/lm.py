@@ -98,6 +98,9 @@ class LM(pl.LightningModule):
         self.steps_done = self.trainer.global_step + 1
         if self.budget.max_tokens is not None:
             self.budget.tokens = self.tokens_seen
+        if self.budget.max_minutes is not None and self.trainer.world_size > 1:
+            # clocks differ: with rates of their own, or an end of their own, ranks would part
+            self.budget.hold(self.trainer.strategy.broadcast(self.budget.seconds))
         if self.budget.exhausted(self.steps_done, self.total_steps()):
             self.trainer.should_stop = True  # after one last validation
 

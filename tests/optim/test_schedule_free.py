@@ -4,6 +4,7 @@ import io
 import math
 
 import pytest
+import schedulefree
 import torch
 from torch import nn
 
@@ -59,7 +60,6 @@ def test_equals_the_papers_sequences_x_y_z() -> None:
 
 def test_equals_the_package_of_its_authors() -> None:
     """Guards against an oracle that shares our reading: trained and averaged weights, every group, a changing rate."""
-    schedulefree = pytest.importorskip("schedulefree")
     ours, theirs = model(), model()
     optimizer = ours_of(ours)
     embedding, weight, bias = theirs.parameters()

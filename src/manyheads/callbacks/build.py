@@ -12,6 +12,7 @@ from rich.console import Console
 from manyheads.callbacks.averaging import Averaging
 from manyheads.callbacks.checkpoint import RunCheckpoint
 from manyheads.callbacks.early_stopping import StopEarly
+from manyheads.callbacks.find_lr import FindLr
 from manyheads.callbacks.interrupt import Interrupt, resume_command
 from manyheads.callbacks.metrics_log import MetricsLog
 from manyheads.callbacks.nonfinite import StopWhenNotFinite
@@ -51,6 +52,7 @@ def callbacks(
     ema_decay: float = 0.999,
     averaging_start: float | None = None,
     skip_spikes: float | None = None,
+    find_lr: bool = False,
 ) -> list[pl.Callback]:
     """The callbacks of a run, in the order in which they run.
 
@@ -69,6 +71,7 @@ def callbacks(
         averaging_start: the share of the budget after which averaging begins; None: 0 for ema, 0.75 for swa.
         skip_spikes: a step whose gradient norm is above so many times the median of the last 100, or is not finite, is
             skipped and counted; None: none is.
+        find_lr: tries learning rates in the place of training, and says which one to set; see `debug=find_lr`.
 
     Raises UserError for a monitor that no metric gives, and for numbers out of range.
     """
@@ -81,7 +84,7 @@ def callbacks(
     check_range("callbacks.min_delta", min_delta, 0)
     check_range("callbacks.sample_temperature", sample_temperature, 0)
     check_range("callbacks.refresh_per_second", refresh_per_second, 0.01)
-    running = check_averaging(averaging, ema_decay, averaging_start)
+    running = check_averaging(None if find_lr else averaging, ema_decay, None if find_lr else averaging_start)
     spikes = check_spikes(skip_spikes, console)
     up = metric.higher_is_better
     stop = {"patience": patience, "min_delta": min_delta}
@@ -107,14 +110,15 @@ def callbacks(
     # the order in which they run: watch, log, show, decide, save, and only then leave
     early = [StopEarly(console=console, monitor=monitor, higher_is_better=up, **stop)] if patience else []
     shown = [progress, texts] if samples else [progress]
+    finders = [FindLr(console=console, path=folder / "lr_finder.csv", log=log)] if find_lr else []
     watch = [
         throughput,
         RngState(),
         *([spikes] if spikes else []),
-        StopWhenNotFinite(checkpoint, losses=spikes is None),
+        StopWhenNotFinite(checkpoint, losses=spikes is None and not find_lr),
     ]
     leave = Interrupt(checkpoint=checkpoint, resume=resume_command(folder))
-    return [*watch, log, *shown, Averaging(running), *early, checkpoint, leave]
+    return [*watch, log, *shown, *finders, Averaging(running), *early, checkpoint, leave]
 
 
 def check_averaging(kind: Kind | None, decay: float, start: float | None) -> RunningAverage | None:

@@ -135,7 +135,7 @@ def muon(
     if not groups.matrices or not groups.decayed + groups.undecayed:
         raise UserError("optim=muon: the network has no hidden matrix, or nothing but those. Set optim=adamw.")
     rest: list[dict[str, Any]] = [
-        {"params": parameters, "weight_decay": decay}
+        {"params": parameters, "weight_decay": decay, "key": "adamw_lr"}
         for parameters, decay in ((groups.decayed, weight_decay), (groups.undecayed, 0.0))
         if parameters
     ]
