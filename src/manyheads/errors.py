@@ -143,12 +143,17 @@ def _machine(error: BaseException) -> str | None:
         where = error.filename if error.filename is not None else f"writing under {Path.cwd()}"
         what, remedy = _DISK[error.errno]
         return f"{where}: {what}. {remedy}, or start from another folder: runs go to outputs/ under it."
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _names_memory(str(error))):
+    if out_of_memory(error):
         return (
             f"out of memory{_asked(str(error))}.\nLower task.batch_size (and raise trainer.accumulate_grad_batches by as "
             "much), task.seq_len or model.dim."
         )
     return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that a memory, of the machine or of a device, gave out."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _names_memory(str(error)))
 
 
 def _asked(text: str) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 from manyheads.callbacks.averaging import Averaging
 from manyheads.callbacks.checkpoint import RunCheckpoint
 from manyheads.callbacks.early_stopping import StopEarly
+from manyheads.callbacks.find_batch_size import FindBatchSize
 from manyheads.callbacks.find_lr import FindLr
 from manyheads.callbacks.interrupt import Interrupt, resume_command
 from manyheads.callbacks.metrics_log import MetricsLog
@@ -53,6 +54,7 @@ def callbacks(
     averaging_start: float | None = None,
     skip_spikes: float | None = None,
     find_lr: bool = False,
+    find_batch_size: bool = False,
 ) -> list[pl.Callback]:
     """The callbacks of a run, in the order in which they run.
 
@@ -72,6 +74,7 @@ def callbacks(
         skip_spikes: a step whose gradient norm is above so many times the median of the last 100, or is not finite, is
             skipped and counted; None: none is.
         find_lr: tries learning rates in the place of training, and says which one to set; see `debug=find_lr`.
+        find_batch_size: tries batch sizes before the first step, and says which one to set; see `debug=find_batch_size`.
 
     Raises UserError for a monitor that no metric gives, and for numbers out of range.
     """
@@ -111,6 +114,7 @@ def callbacks(
     early = [StopEarly(console=console, monitor=monitor, higher_is_better=up, **stop)] if patience else []
     shown = [progress, texts] if samples else [progress]
     finders = [FindLr(console=console, path=folder / "lr_finder.csv", log=log)] if find_lr else []
+    finders += [FindBatchSize(console=console)] if find_batch_size else []
     watch = [
         throughput,
         RngState(),

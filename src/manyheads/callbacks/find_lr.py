@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,7 +92,7 @@ class FindLr(pl.Callback):
         self.console.print(Text(text, style="bold"), soft_wrap=True)
         self.console.print(Text(f"the curve: {self.path}"), soft_wrap=True)
 
-    def _write_curve(self, rates: dict[str, float]) -> None:
+    def _write_curve(self, rates: Mapping[str, Any]) -> None:
         with replacing(self.path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([*(f"optim.{key}" for key in rates), "loss", "smoothed_loss"])
