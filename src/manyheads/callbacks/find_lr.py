@@ -48,6 +48,7 @@ class FindLr(pl.Callback):
         self.factors: list[float] = []
         self.losses: list[float] = []
         self._start: dict[str, Tensor] = {}
+        self._factor = factor_at(0.0)  # of the next step
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if cast(Any, trainer).log_every_n_steps != 1:
@@ -56,12 +57,17 @@ class FindLr(pl.Callback):
         scheduler = trainer.lr_scheduler_configs[0].scheduler
         assert isinstance(scheduler, LambdaLR)
         lm = as_lm(pl_module)
-        scheduler.lr_lambdas = [lambda step: factor_at(lm.progress(step))] * len(scheduler.base_lrs)
+
+        def course(step: int) -> float:
+            self._factor = factor_at(lm.progress(step))
+            return self._factor
+
+        scheduler.lr_lambdas = [course] * len(scheduler.base_lrs)
         for group, rate in zip(trainer.optimizers[0].param_groups, scheduler.base_lrs, strict=True):
-            group["lr"] = rate * factor_at(0.0)
+            group["lr"] = rate * self._factor
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        self.factors.append(optimizer.param_groups[0]["lr"] / trainer.lr_scheduler_configs[0].scheduler.base_lrs[0])
+        self.factors.append(self._factor)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
