@@ -128,7 +128,7 @@ def test_the_yamls_were_found() -> None:
         "tokenizer": 5,
         "model": 3,
         "head": 1,
-        "optim": 3,
+        "optim": 6,
         "trainer": 3,
         "callbacks": 1,
         "logger": 2,

@@ -126,7 +126,7 @@ def out_of_memory(remedy: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"out of memory{_asked(str(error))}.\n{remedy}") from error
 
@@ -174,7 +174,7 @@ def _machine(error: BaseException) -> str | None:
     if isinstance(error, OSError) and fault:
         where = error.filename if error.filename is not None else f"writing under {Path.cwd()}"
         return f"{where}: {fault.what}. {fault.remedy}, or start from another folder: runs go to outputs/ under it."
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return (
             f"out of memory{_asked(str(error))}.\nLower task.batch_size (and raise trainer.accumulate_grad_batches by as "
             "much), task.seq_len or model.dim."
@@ -191,7 +191,7 @@ def _asked(text: str) -> str:
     return f": {amount} more could not be had"
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     named = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
     return named or isinstance(error, MemoryError)
 

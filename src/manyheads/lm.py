@@ -53,6 +53,7 @@ class LM(pl.LightningModule):
         self.scores: dict[str, float] = {}
         self.steps_done = 0
         self.last_grad_norm: Tensor | None = None
+        self.accepts_gradients: Callable[[Tensor], bool] | None = None  # by their norm; None: always
         self._step_count: Tensor | None = None
         self._tokens: Tensor | int = 0
         self._total_steps: float | None = None
@@ -97,6 +98,9 @@ class LM(pl.LightningModule):
         self.steps_done = self.trainer.global_step + 1
         if self.budget.max_tokens is not None:
             self.budget.tokens = self.tokens_seen
+        if self.budget.max_minutes is not None and self.trainer.world_size > 1:
+            # clocks differ: with rates of their own, or an end of their own, ranks would part
+            self.budget.hold(self.trainer.strategy.broadcast(self.budget.seconds))
         if self.budget.exhausted(self.steps_done, self.total_steps()):
             self.trainer.should_stop = True  # after one last validation
 
@@ -106,9 +110,12 @@ class LM(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips by the norm over all parameters and keeps the norm for the log."""
+        """Clips by the norm over all parameters and keeps the norm for the log; gradients that are not accepted are
+        dropped, and an optimizer leaves parameters without a gradient as they are."""
         limit = gradient_clip_val or float("inf")  # 0 is no limit, as in Lightning
         self.last_grad_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
+        if self.accepts_gradients is not None and not self.accepts_gradients(self.last_grad_norm):
+            self.zero_grad(set_to_none=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds the batch to the validation metrics."""
@@ -146,7 +153,7 @@ class LM(pl.LightningModule):
         """The optimizer, and its schedule as a factor of the budget used."""
         assert self.optimization is not None, "this LM was built for evaluation alone"
         optimizer, schedule = self.optimization(module=self)
-        scheduler = LambdaLR(optimizer, lambda step: schedule.factor(step, self.progress(step)))
+        scheduler = LambdaLR(optimizer, lambda step: schedule.factor(step, self.progress(step), self.total_steps()))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @property

@@ -9,7 +9,11 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from manyheads.build import CONF_DIR
+from manyheads.callbacks.averaging import Averaging
 from manyheads.callbacks.build import callbacks
+from manyheads.callbacks.metrics_log import MetricsLog
+from manyheads.callbacks.nonfinite import StopWhenNotFinite
+from manyheads.callbacks.spikes import SkipSpikes
 from manyheads.errors import UserError, written
 
 
@@ -37,7 +41,7 @@ def test_saving_comes_after_deciding_and_leaving_after_saving(metrics: list[Any]
     # guards: an order in which early stopping's state misses the checkpoint, or a signal misses the save
     made = make(metrics, patience=2)
     assert names(made) == [
-        *("Throughput", "RngState", "StopWhenNotFinite", "MetricsLog", "Progress", "Samples", "StopEarly"),
+        *("Throughput", "RngState", "StopWhenNotFinite", "MetricsLog", "Progress", "Samples", "Averaging", "StopEarly"),
         *("RunCheckpoint", "Interrupt"),
     ]
 
@@ -96,3 +100,49 @@ def test_every_yaml_fits_the_signature() -> None:
         settings = dict(OmegaConf.load(file))
         assert settings.pop("_target_") == "manyheads.callbacks.build.callbacks"
         assert set(settings) <= set(parameters)
+
+
+def test_averaging_and_skipping_are_built_as_asked(metrics: list[Any]) -> None:
+    # guards: keys that stop at the builder
+    averaging = next(each for each in make(metrics, averaging="swa") if isinstance(each, Averaging))
+    assert averaging.running is not None
+    assert (averaging.running.kind, averaging.running.start) == ("swa", 0.75)
+    ema = next(
+        each
+        for each in make(metrics, averaging="ema", ema_decay=0.5, averaging_start=0.25)
+        if isinstance(each, Averaging)
+    ).running
+    assert ema is not None
+    assert (ema.kind, ema.decay, ema.start) == ("ema", 0.5, 0.25)
+    made = make(metrics, skip_spikes=5)
+    spikes = next(each for each in made if isinstance(each, SkipSpikes))
+    assert spikes.factor == 5
+    assert next(each for each in made if isinstance(each, MetricsLog)).spikes is spikes
+    assert not next(each for each in made if isinstance(each, StopWhenNotFinite)).losses
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"averaging": "sma"}, "callbacks.averaging=sma is not one of ema, swa."),
+        ({"averaging": "ema", "ema_decay": 1.5}, "callbacks.ema_decay=1.5: set a number from 0 to 1."),
+        ({"averaging": "swa", "averaging_start": 2}, "callbacks.averaging_start=2: set a number from 0 to 1."),
+        (
+            {"averaging_start": 0.5},
+            "callbacks.averaging_start=0.5 and callbacks.averaging=null: nothing is averaged. "
+            "Set callbacks.averaging=ema or swa.",
+        ),
+        (
+            {"skip_spikes": 0.5},
+            "callbacks.skip_spikes=0.5: set a number of at least 1. "
+            "It is how many times the median a gradient norm may be.",
+        ),
+    ],
+)
+def test_a_wrong_setting_of_averaging_or_skipping_is_the_users_mistake(
+    metrics: list[Any], settings: dict[str, Any], text: str
+) -> None:
+    # guards: a setting that does nothing, or that stops the run much later
+    with pytest.raises(UserError) as error:
+        make(metrics, **settings)
+    assert text in str(error.value)

@@ -96,3 +96,15 @@ def test_a_wrong_limit_is_the_users_mistake(limits: dict, text: str) -> None:
 def test_minus_one_is_no_limit() -> None:
     """Guards against Lightning's own word for no limit being refused."""
     assert Budget(max_steps=-1, max_epochs=3).max_steps is None
+
+
+def test_seconds_that_ranks_agreed_on_count_until_the_next_time() -> None:
+    """Guards against learning rates that differ between ranks: clocks that say 30 s and 33 s give one fraction."""
+    fractions = []
+    for now in (30.0, 33.0):
+        budget = Budget(max_minutes=1, clock=lambda now=now: now)
+        budget._started = 0.0
+        budget.hold(30.0)
+        fractions.append(budget.fraction(3, math.inf))
+        assert budget.seconds == now
+    assert fractions == [0.5, 0.5]

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytorch_lightning as pl
 from rich.console import Console
 
+from manyheads.callbacks.averaging import Averaging
 from manyheads.callbacks.checkpoint import RunCheckpoint
 from manyheads.callbacks.early_stopping import StopEarly
+from manyheads.callbacks.find_batch_size import FindBatchSize
+from manyheads.callbacks.find_lr import FindLr
 from manyheads.callbacks.interrupt import Interrupt, resume_command
 from manyheads.callbacks.metrics_log import MetricsLog
 from manyheads.callbacks.nonfinite import StopWhenNotFinite
 from manyheads.callbacks.progress import Progress
 from manyheads.callbacks.rng import RngState
 from manyheads.callbacks.samples import Samples
+from manyheads.callbacks.spikes import SkipSpikes
 from manyheads.callbacks.throughput import Throughput
 from manyheads.decoding.sampling import sampling
-from manyheads.errors import UserError, check_count, check_range, did_you_mean
+from manyheads.errors import UserError, check_choice, check_count, check_range, did_you_mean
 from manyheads.marks import builder
 from manyheads.metric.base import Metric
+from manyheads.optim.averaging import Kind, RunningAverage
 from manyheads.task.base import Task
 
 
@@ -43,6 +49,12 @@ def callbacks(
     sample_prompt: str | None = None,
     sample_temperature: float = 0.8,
     refresh_per_second: float = 4.0,
+    averaging: Kind | None = None,
+    ema_decay: float = 0.999,
+    averaging_start: float | None = None,
+    skip_spikes: float | None = None,
+    find_lr: bool = False,
+    find_batch_size: bool = False,
 ) -> list[pl.Callback]:
     """The callbacks of a run, in the order in which they run.
 
@@ -56,6 +68,13 @@ def callbacks(
         samples: texts to write at each validation, each at most `sample_tokens` long, after `sample_prompt` or, without
             one, the beginnings of validation texts.
         refresh_per_second: how often the live line is drawn, at most.
+        averaging: ema (exponential) or swa (equal shares) validates, samples, saves and exports averaged weights.
+        ema_decay: how much of an exponential average stays at each step, once it is under way.
+        averaging_start: the share of the budget after which averaging begins; None: 0 for ema, 0.75 for swa.
+        skip_spikes: a step whose gradient norm is above so many times the median of the last 100, or is not finite, is
+            skipped and counted; None: none is.
+        find_lr: tries learning rates in the place of training, and says which one to set; see `debug=find_lr`.
+        find_batch_size: tries batch sizes before the first step, and says which one to set; see `debug=find_batch_size`.
 
     Raises UserError for a monitor that no metric gives, and for numbers out of range.
     """
@@ -68,12 +87,14 @@ def callbacks(
     check_range("callbacks.min_delta", min_delta, 0)
     check_range("callbacks.sample_temperature", sample_temperature, 0)
     check_range("callbacks.refresh_per_second", refresh_per_second, 0.01)
+    running = check_averaging(None if find_lr else averaging, ema_decay, None if find_lr else averaging_start)
+    spikes = check_spikes(skip_spikes, console)
     up = metric.higher_is_better
     stop = {"patience": patience, "min_delta": min_delta}
 
     checkpoint = RunCheckpoint(folder=folder / "checkpoints", monitor=monitor, higher_is_better=up, **saved)
     throughput = Throughput()
-    log = MetricsLog(throughput)
+    log = MetricsLog(throughput, spikes)
     progress = Progress(
         console=console,
         log=log,
@@ -92,9 +113,40 @@ def callbacks(
     # the order in which they run: watch, log, show, decide, save, and only then leave
     early = [StopEarly(console=console, monitor=monitor, higher_is_better=up, **stop)] if patience else []
     shown = [progress, texts] if samples else [progress]
-    watch = [throughput, RngState(), StopWhenNotFinite(checkpoint)]
+    finders = [FindLr(console=console, path=folder / "lr_finder.csv", log=log)] if find_lr else []
+    finders += [FindBatchSize(console=console)] if find_batch_size else []
+    watch = [
+        throughput,
+        RngState(),
+        *([spikes] if spikes else []),
+        StopWhenNotFinite(checkpoint, losses=spikes is None and not find_lr),
+    ]
     leave = Interrupt(checkpoint=checkpoint, resume=resume_command(folder))
-    return [*watch, log, *shown, *early, checkpoint, leave]
+    return [*watch, log, *shown, *finders, Averaging(running), *early, checkpoint, leave]
+
+
+def check_averaging(kind: Kind | None, decay: float, start: float | None) -> RunningAverage | None:
+    """The running average that was asked for. Raises UserError for values out of range, and for a start of none."""
+    check_range("callbacks.ema_decay", decay, 0, 1)
+    if start is not None:
+        check_range("callbacks.averaging_start", start, 0, 1)
+    if kind is not None:
+        check_choice("callbacks.averaging", kind, get_args(Kind))
+        return RunningAverage(kind, decay=decay, start=start)
+    if start is not None:
+        raise UserError(
+            f"callbacks.averaging_start={start} and callbacks.averaging=null: nothing is averaged. "
+            f"Set callbacks.averaging={' or '.join(get_args(Kind))}."
+        )
+    return None
+
+
+def check_spikes(factor: float | None, console: Console) -> SkipSpikes | None:
+    """What skips spikes, if that was asked for. Raises UserError for a factor that would skip ordinary steps."""
+    if factor is None:
+        return None
+    check_range("callbacks.skip_spikes", factor, 1, hint="It is how many times the median a gradient norm may be.")
+    return SkipSpikes(console=console, factor=factor)
 
 
 def check_monitor(monitor: str, metrics: Sequence[type[Metric]]) -> type[Metric]:

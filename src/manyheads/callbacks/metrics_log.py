@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from manyheads.callbacks.spikes import SkipSpikes
 from manyheads.callbacks.step import as_lm, is_fitting, log_is_due, step_is_done, training_is_over
 from manyheads.callbacks.throughput import Throughput
 
@@ -14,11 +15,13 @@ class MetricsLog(pl.Callback):
     """Logs training every `trainer.log_every_n_steps` optimizer steps, after the first and after the last, and each validation.
 
     `train/loss` is the sum of losses over the number of labels since the last row, in nats per token: it does not depend
-    on how batches were cut. `optim/lr` is the learning rate that the step was made with.
+    on how batches were cut. `optim/lr` is the learning rate that the step was made with. `train/skipped_steps` counts those
+    of the whole run, where steps may be skipped.
     """
 
-    def __init__(self, throughput: Throughput) -> None:
+    def __init__(self, throughput: Throughput, spikes: SkipSpikes | None = None) -> None:
         self.throughput = throughput
+        self.spikes = spikes
         self.last: dict[str, float] = {}  # the newest value of each name
         self.last_step = -1  # the optimizer step of the newest row of training
         self._lr = 0.0
@@ -60,6 +63,8 @@ class MetricsLog(pl.Callback):
             metrics["train/loss"] = loss_sum / count
         if lm.last_grad_norm is not None:
             metrics["train/grad_norm"] = float(lm.last_grad_norm)
+        if self.spikes is not None:
+            metrics["train/skipped_steps"] = self.spikes.skipped
         rate = self.throughput.lap(lm.tokens_seen)
         # the first step chooses kernels, or compiles: its rate says nothing
         if rate is not None and trainer.global_step > 1:

@@ -19,12 +19,14 @@ class StopWhenNotFinite(pl.Callback):
 
     The step is noted on the device and read at the log interval and before each save, so that a GPU is not waited for
     at every step; on the CPU, where nothing is waited for, every step is looked at (`every_step` says otherwise).
-    Weights are checked before they are scored and saved: a step can overflow where its loss was finite.
+    Weights are checked before they are scored and saved: a step can overflow where its loss was finite. They alone are,
+    with `losses=False`, for a run that skips steps that are not finite.
     """
 
-    def __init__(self, checkpoint: RunCheckpoint, every_step: bool | None = None) -> None:
+    def __init__(self, checkpoint: RunCheckpoint, every_step: bool | None = None, *, losses: bool = True) -> None:
         self.checkpoint = checkpoint
         self.every_step = every_step
+        self.losses = losses
         self._first_bad: Tensor | None = None  # [] int64, the first optimizer step with a bad loss; -1: none
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -33,6 +35,8 @@ class StopWhenNotFinite(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not self.losses:
+            return
         loss, done = outputs["loss"], step_is_done(trainer)
         step = trainer.global_step + (0 if done else 1)
         if loss.device.type == "cpu" if self.every_step is None else self.every_step:

@@ -9,7 +9,7 @@ from torch import nn
 
 from manyheads.marks import builder
 from manyheads.optim.base import Optimization, can_fuse, check_at_least_zero, check_betas, leave_unscaling_outside
-from manyheads.optim.schedule import Schedule, Shape
+from manyheads.optim.schedule import DecayShape, Schedule, Shape
 
 
 @builder
@@ -20,8 +20,11 @@ def adam(
     betas: Sequence[float] = (0.9, 0.999),
     eps: float = 1e-8,
     schedule: Shape = "cosine",
-    warmup_steps: int = 100,
+    warmup_steps: int | None = 100,
+    warmup_fraction: float | None = None,
     floor: float = 0.0,
+    decay_fraction: float = 0.2,
+    decay_shape: DecayShape = "1-sqrt",
 ) -> Optimization:
     """torch.optim.Adam over `module`, with the constants of Kingma and Ba, "Adam: A Method for Stochastic Optimization",
     2015, algorithm 1. Raises UserError for values out of range.
@@ -29,5 +32,12 @@ def adam(
     check_at_least_zero(lr=lr, eps=eps)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=lr, betas=check_betas(betas), eps=eps, fused=can_fuse(parameters))
-    course = Schedule(shape=schedule, warmup_steps=warmup_steps, floor=floor)
+    course = Schedule(
+        shape=schedule,
+        warmup_steps=warmup_steps,
+        warmup_fraction=warmup_fraction,
+        floor=floor,
+        decay_fraction=decay_fraction,
+        decay_shape=decay_shape,
+    )
     return Optimization(leave_unscaling_outside(optimizer), course)

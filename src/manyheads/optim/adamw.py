@@ -9,8 +9,8 @@ from torch import nn
 
 from manyheads.marks import builder
 from manyheads.optim.base import Optimization, can_fuse, check_at_least_zero, check_betas, leave_unscaling_outside
-from manyheads.optim.groups import parameter_groups
-from manyheads.optim.schedule import Schedule, Shape
+from manyheads.optim.groups import decay_groups
+from manyheads.optim.schedule import DecayShape, Schedule, Shape
 
 
 @builder
@@ -22,8 +22,11 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 0.1,
     schedule: Shape = "cosine",
-    warmup_steps: int = 100,
+    warmup_steps: int | None = 100,
+    warmup_fraction: float | None = None,
     floor: float = 0.1,
+    decay_fraction: float = 0.2,
+    decay_shape: DecayShape = "1-sqrt",
 ) -> Optimization:
     """torch.optim.AdamW over `module`; weights decay, embeddings, norms and biases do not.
 
@@ -31,16 +34,19 @@ def adamw(
     appendix B. Raises UserError for values out of range.
     """
     check_at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay)
-    groups = parameter_groups(module)
     optimizer = torch.optim.AdamW(
-        [
-            {"params": groups.matrices + groups.decayed, "weight_decay": weight_decay},
-            {"params": groups.undecayed, "weight_decay": 0.0},
-        ],
+        decay_groups(module, weight_decay),
         lr=lr,
         betas=check_betas(betas),
         eps=eps,
         fused=can_fuse(module.parameters()),
     )
-    course = Schedule(shape=schedule, warmup_steps=warmup_steps, floor=floor)
+    course = Schedule(
+        shape=schedule,
+        warmup_steps=warmup_steps,
+        warmup_fraction=warmup_fraction,
+        floor=floor,
+        decay_fraction=decay_fraction,
+        decay_shape=decay_shape,
+    )
     return Optimization(leave_unscaling_outside(optimizer), course)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from manyheads.errors import UserError, check_range
 from manyheads.optim.schedule import Schedule
+
+
+class AveragingOptimizer(Optimizer):
+    """An optimizer that steps at other weights than those that are worth evaluating."""
+
+    @abstractmethod
+    def averages(self) -> dict[Parameter, Tensor]:
+        """The weights to evaluate in the place of each parameter that has been stepped on."""
 
 
 class Optimization(NamedTuple):

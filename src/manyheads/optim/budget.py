@@ -20,8 +20,8 @@ class Budget:
     """The limits of a run and what is used of them. A limit that is None does not count.
 
     `max_epochs` is not counted here: whoever asks knows how many steps it comes to and passes them as `total_steps`.
-    `tokens` is public and is set by whoever counts tokens. Minutes are those of this process's clock: ranks that must
-    agree have to agree on `fraction` themselves.
+    `tokens` is public and is set by whoever counts tokens. Minutes are those of this process's clock, unless `hold` says
+    what ranks that train together have agreed on.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Budget:
         self._clock = clock
         self._seconds = 0.0  # of the intervals that have ended
         self._started: float | None = None
+        self._held: float | None = None
         for name in ("max_steps", "max_epochs", "max_tokens"):
             if getattr(self, name) is not None:
                 check_count(f"trainer.{name}", getattr(self, name))
@@ -69,6 +70,10 @@ class Budget:
         """Seconds used, those before a resume included."""
         return self._seconds + (self._clock() - self._started if self._started is not None else 0.0)
 
+    def hold(self, seconds: float) -> None:
+        """Lets `fraction` count so many seconds until the next call, whatever the clock says."""
+        self._held = seconds
+
     def fraction(self, step: int, total_steps: float) -> float:
         """The share that is used of the limit nearest to its end, 0 to 1.
 
@@ -80,7 +85,7 @@ class Budget:
         if self.max_tokens is not None:
             used.append(self.tokens / self.max_tokens)
         if self.max_minutes is not None:
-            used.append(self.seconds / 60 / self.max_minutes)
+            used.append((self.seconds if self._held is None else self._held) / 60 / self.max_minutes)
         return min(1.0, max(used))
 
     def exhausted(self, step: int, total_steps: float) -> bool:
@@ -93,7 +98,7 @@ class Budget:
 
     def load_state_dict(self, state: BudgetState) -> None:
         """Goes on from another run's use; the clock keeps running if it runs."""
-        self._seconds = float(state.get("seconds", 0.0))
+        self._seconds, self._held = float(state.get("seconds", 0.0)), None
         self.tokens = int(state.get("tokens", 0))
         if self._started is not None:
             self._started = self._clock()

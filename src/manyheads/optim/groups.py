@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.nn import Parameter
@@ -38,3 +38,12 @@ def parameter_groups(module: nn.Module) -> Groups:
         else:
             groups.decayed.append(parameter)
     return groups
+
+
+def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The groups of an optimizer: weights, which decay, and everything else, which does not."""
+    groups = parameter_groups(module)
+    return [
+        {"params": groups.matrices + groups.decayed, "weight_decay": weight_decay},
+        {"params": groups.undecayed, "weight_decay": 0.0},
+    ]

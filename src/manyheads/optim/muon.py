@@ -14,7 +14,7 @@ from manyheads.errors import UserError, check_range
 from manyheads.marks import builder
 from manyheads.optim.base import Optimization, can_fuse, check_at_least_zero, check_betas
 from manyheads.optim.groups import parameter_groups
-from manyheads.optim.schedule import Schedule, Shape
+from manyheads.optim.schedule import DecayShape, Schedule, Shape
 
 
 def orthogonalize(matrix: Tensor, *, coefficients: Sequence[float], steps: int, eps: float) -> Tensor:
@@ -117,8 +117,11 @@ def muon(
     betas: Sequence[float] = (0.9, 0.95),
     eps: float = 1e-8,
     schedule: Shape = "cosine",
-    warmup_steps: int = 0,
+    warmup_steps: int | None = 0,
+    warmup_fraction: float | None = None,
     floor: float = 0.0,
+    decay_fraction: float = 0.2,
+    decay_shape: DecayShape = "1-sqrt",
 ) -> Optimization:
     """Muon with Nesterov momentum at `lr` for 2-D weights of hidden layers, AdamW at `adamw_lr` for the rest.
 
@@ -132,7 +135,7 @@ def muon(
     if not groups.matrices or not groups.decayed + groups.undecayed:
         raise UserError("optim=muon: the network has no hidden matrix, or nothing but those. Set optim=adamw.")
     rest: list[dict[str, Any]] = [
-        {"params": parameters, "weight_decay": decay}
+        {"params": parameters, "weight_decay": decay, "key": "adamw_lr"}
         for parameters, decay in ((groups.decayed, weight_decay), (groups.undecayed, 0.0))
         if parameters
     ]
@@ -142,4 +145,12 @@ def muon(
             rest, lr=adamw_lr, betas=check_betas(betas), eps=eps, fused=can_fuse(groups.decayed + groups.undecayed)
         ),
     )
-    return Optimization(optimizer, Schedule(shape=schedule, warmup_steps=warmup_steps, floor=floor))
+    course = Schedule(
+        shape=schedule,
+        warmup_steps=warmup_steps,
+        warmup_fraction=warmup_fraction,
+        floor=floor,
+        decay_fraction=decay_fraction,
+        decay_shape=decay_shape,
+    )
+    return Optimization(optimizer, course)

@@ -1,0 +1,55 @@
+"""Stochastic gradient descent with momentum."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from manyheads.errors import UserError, check_range
+from manyheads.marks import builder
+from manyheads.optim.base import Optimization, can_fuse, check_at_least_zero, leave_unscaling_outside
+from manyheads.optim.groups import decay_groups
+from manyheads.optim.schedule import DecayShape, Schedule, Shape
+
+
+@builder
+def sgd(
+    *,
+    module: nn.Module,
+    lr: float = 0.1,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    schedule: Shape = "cosine",
+    warmup_steps: int | None = 100,
+    warmup_fraction: float | None = None,
+    floor: float = 0.1,
+    decay_fraction: float = 0.2,
+    decay_shape: DecayShape = "1-sqrt",
+) -> Optimization:
+    """torch.optim.SGD over `module`; weights decay, embeddings, norms and biases do not.
+
+    The decay is torch's for this optimizer: `weight_decay` times the weight is added to the gradient, and so goes
+    through the momentum. `nesterov` looks ahead as in Sutskever et al., "On the importance of initialization and
+    momentum in deep learning", 2013, section 2. Raises UserError for values out of range.
+    """
+    check_at_least_zero(lr=lr, weight_decay=weight_decay)
+    check_range("optim.momentum", momentum, 0, 1)
+    if nesterov and not momentum:
+        raise UserError("optim.nesterov=true looks ahead along the momentum, and optim.momentum=0. Set one above 0.")
+    optimizer = torch.optim.SGD(
+        decay_groups(module, weight_decay),
+        lr=lr,
+        momentum=momentum,
+        nesterov=nesterov,
+        fused=can_fuse(module.parameters()),
+    )
+    course = Schedule(
+        shape=schedule,
+        warmup_steps=warmup_steps,
+        warmup_fraction=warmup_fraction,
+        floor=floor,
+        decay_fraction=decay_fraction,
+        decay_shape=decay_shape,
+    )
+    return Optimization(leave_unscaling_outside(optimizer), course)
