@@ -32,7 +32,9 @@ def to_hugging_face(network: Decoder, head: NextToken, *, end_id: int | None = N
     """
     layout = next(layout for layout in LAYOUTS if layout.fits(network.settings, head))
     tensors = {f"network.{name}": tensor.detach() for name, tensor in network.state_dict().items()}
-    tensors |= {f"head.{name}": tensor.detach() for name, tensor in head.state_dict().items()}
+    # the layers that look further ahead only serve training
+    scoring = {"weight": head.weight, "bias": head.bias}
+    tensors |= {f"head.{name}": tensor.detach() for name, tensor in scoring.items() if tensor is not None}
     tied = head.weight is network.embedding.weight
     if tied:
         del tensors["head.weight"]
