@@ -135,7 +135,11 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
     config, tensors = to_hugging_face(*model(LLAMA))
     shrunk = {name: tensor for name, tensor in tensors.items() if name != "model.norm.weight"}
     faults: list[tuple[dict[str, Any], dict[str, Tensor], str]] = [
-        (config | {"model_type": "mamba"}, tensors, "model_type=mamba cannot be read, only llama, gpt2, manyheads"),
+        (
+            config | {"model_type": "mamba"},
+            tensors,
+            "model_type=mamba cannot be read, only llama, mixtral, gpt2, manyheads",
+        ),
         (config | {"attention_bias": True}, tensors, "attention_bias=True has no counterpart"),
         (config | {"rope_parameters": {"rope_type": "llama3"}}, tensors, "scaled rotary positions"),
         (config | {"head_dim": 5}, tensors, "heads of another width"),

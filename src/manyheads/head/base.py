@@ -21,8 +21,12 @@ class HeadOutput(NamedTuple):
 class Auxiliary(NamedTuple):
     """Losses that only training has: from a network's `auxiliary_losses(batch)`, or within a head's `objective`."""
 
-    total: Tensor  # [] times their coefficients: a sum that the count of the batch's labels divides, as it does loss_sum
-    terms: Mapping[str, HeadOutput]  # logged as train/<name>: each a sum without its coefficient, and a count of its own
+    total: (
+        Tensor  # [] times their coefficients: a sum that the count of the batch's labels divides, as it does loss_sum
+    )
+    terms: Mapping[
+        str, HeadOutput
+    ]  # logged as train/<name>: each a sum without its coefficient, and a count of its own
 
 
 class Objective(NamedTuple):

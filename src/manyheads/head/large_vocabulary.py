@@ -56,7 +56,7 @@ def chunked_loss(
 
 class _Chunked(Function):
     @staticmethod
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,

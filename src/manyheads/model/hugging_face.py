@@ -1,7 +1,7 @@
 """Weights in the Hugging Face layout, out and in.
 
-A network of Llama's shape becomes a Llama, one of GPT-2's shape a GPT-2, so that other tools read them; any other keeps
-this package's names under a `model_type` of its own.
+A network of Llama's shape becomes a Llama, with experts a Mixtral, one of GPT-2's shape a GPT-2, so that other tools read
+them; any other keeps this package's names under a `model_type` of its own.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from manyheads.model.decoder import Decoder
 from manyheads.model.layout.base import Layout, Tensors
 from manyheads.model.layout.gpt2 import GPT2
 from manyheads.model.layout.llama import Llama
+from manyheads.model.layout.mixtral import Mixtral
 from manyheads.model.layout.own import Own
 
-LAYOUTS: tuple[Layout, ...] = (Llama(), GPT2(), Own())
+LAYOUTS: tuple[Layout, ...] = (Llama(), Mixtral(), GPT2(), Own())
 """Tried in this order: the last one fits every network."""
 
 
