@@ -139,12 +139,12 @@ def test_the_losses_of_a_network_are_means_over_layers() -> None:
     net(batch)
     auxiliary = net.auxiliary_losses(batch)
     assert auxiliary is not None
-    even = sum(load_balance(each, labels != IGNORE, 2, by_row=False) for each in seen) / 2
-    squares = sum(router_z_loss(each, labels != IGNORE) for each in seen) / 2
+    even = torch.stack([load_balance(each, labels != IGNORE, 2, by_row=False) for each in seen]).mean()
+    squares = torch.stack([router_z_loss(each, labels != IGNORE) for each in seen]).mean()
     torch.testing.assert_close(auxiliary.total, 0.5 * even + 0.25 * squares)
     assert {name: (term.loss_sum.item(), term.count.item()) for name, term in auxiliary.terms.items()} == {
-        "load_balance": (pytest.approx(float(even)), 10),
-        "router_z_loss": (pytest.approx(float(squares)), 10),
+        "load_balance": (pytest.approx(even.item()), 10),
+        "router_z_loss": (pytest.approx(squares.item()), 10),
     }
     (gradient,) = torch.autograd.grad(auxiliary.total, net.blocks[0].feed_forward.router.weight)  # type: ignore[union-attr]
     assert gradient.abs().max() > 0

@@ -17,6 +17,9 @@ CHUNK_LOGITS = {"cpu": 2**22}
 OTHER_CHUNK_LOGITS = 2**26
 
 
+Gradients = tuple[Tensor | None, ...]
+
+
 class Sums(NamedTuple):
     """Sums over the labels that are not IGNORE, each [] in float32 (float64 for a float64 network)."""
 
@@ -56,7 +59,7 @@ def chunked_loss(
 
 class _Chunked(Function):
     @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -75,10 +78,10 @@ class _Chunked(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, factor: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *factors: Tensor) -> Gradients:  # pyright: ignore[reportIncompatibleMethodOverride]
         assert ctx.gradients is not None, "the gradients of a chunked loss can be asked for once"
         # in place: a second [V, D] would be as large as what the chunks save
-        found = [None if g is None else g.mul_(factor).to(dtype) for g, dtype in ctx.gradients]
+        found = [None if g is None else g.mul_(factors[0]).to(dtype) for g, dtype in ctx.gradients]
         ctx.gradients = None
         return *found, None, None, None
 
