@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +77,12 @@ def _lm(
     return LM(network=network, head=head, metrics=metrics, optimization=optimization, budget=Budget(max_steps=2))
 
 
-def _fit(lm: LM, micro: int, folder: Path, precision: str) -> pl.Trainer:
+def _fit(lm: LM, micro: int, folder: Path, precision: str, ranks: int = 1) -> pl.Trainer:
     rows = _rows()
     batches = [{k: v[i : i + micro] for k, v in rows.items()} for i in range(0, len(LENGTHS), micro)]
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, precision=precision, max_steps=2, accumulate_grad_batches=len(batches),
+        accelerator="cpu", devices=ranks, strategy="ddp_fork" if ranks > 1 else "auto", precision=precision, max_steps=2,
+        accumulate_grad_batches=len(batches) // ranks,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         limit_val_batches=0, default_root_dir=folder, gradient_clip_val=1e9,
     )  # fmt: skip
@@ -156,6 +159,36 @@ def test_losses_of_training_alone_are_normalised_by_the_same_count(micro: int, o
         assert max((a - b).abs().max().item() for a, b in zip(wanted, whole, strict=True)) > 1e-3
     names = {"z_loss", "smoothed_loss", "mtp_loss_2", "mtp_loss_3", "load_balance", "router_z_loss"}
     assert lm.train_terms.keys() == names
+
+
+def two_ranks(micro: int, folder: Path) -> None:
+    """Leaves the gradients of rank 0 and the one-batch gradients in `folder`; for a process of its own."""
+    made: list[_KeepGradients] = []
+    options: Any = {"of_network": EXPERTS | {"balance_over": "row"}, **HEAD_OPTIONS}
+    lm = _lm(torch.float64, made, **options)
+    lm.on_train_end = lambda: torch.save(made[0].seen[0], folder / f"rank{lm.global_rank}.pt")
+    _fit(lm, micro, folder, "64-true", ranks=2)
+    oracle = _lm(torch.float64, [], **options)
+    torch.save(torch.autograd.grad(_objective(oracle, [_rows()]), list(oracle.parameters())), folder / "whole.pt")
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+@pytest.mark.parametrize("micro", [4, 2])
+def test_two_ranks_have_the_one_batch_gradient(micro: int, tmp_path: Path) -> None:
+    """With the losses that only training has; ranks hold different numbers of labels, so a mean of means would differ."""
+    script = (
+        "import importlib.util, pathlib, sys; sys.dont_write_bytecode = True\n"
+        f"spec = importlib.util.spec_from_file_location('test_lm', {__file__!r})\n"
+        "module = importlib.util.module_from_spec(spec); sys.modules['test_lm'] = module\n"
+        f"spec.loader.exec_module(module); module.two_ranks({micro}, pathlib.Path({str(tmp_path)!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    whole = torch.load(tmp_path / "whole.pt")
+    for rank in range(2):
+        for got, gradient in zip(torch.load(tmp_path / f"rank{rank}.pt"), whole, strict=True):
+            torch.testing.assert_close(got, gradient, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
