@@ -9,8 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
+# a number of something per token is no secret
 _NAMES = re.compile(
-    r"(?:^|_)(?:token|password|passwd|secret|credentials?|(?:api|access|private|secret|wandb)_?key)$", re.IGNORECASE
+    r"(?:^|_)(?:(?<!per_)token|password|passwd|secret|credentials?|(?:api|access|private|secret|wandb)_?key)$",
+    re.IGNORECASE,
 )
 # user:password@ in a URL (with one slash once it was taken for a path), and key-like parameters of its query
 _URL = re.compile(
