@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +62,12 @@ def _rows() -> Batch:
     return {"input_ids": ids[:, :-1], "labels": labels, "num_bytes": torch.tensor([2 * n for n in LENGTHS])}
 
 
-def _lm(dtype: torch.dtype, made: list[_KeepGradients]) -> LM:
+def _lm(
+    dtype: torch.dtype, made: list[_KeepGradients], *, of_network: dict[str, Any] | None = None, **of_head: Any
+) -> LM:
     torch.manual_seed(1)
-    network = Decoder(vocab_size=VOCAB, dim=8, num_layers=1, num_heads=2).to(dtype)
-    head = NextToken(dim=8, vocab_size=VOCAB, weight=network.output_weight)
+    network = Decoder(vocab_size=VOCAB, dim=8, num_layers=1, num_heads=2, **of_network or {}).to(dtype)
+    head = NextToken(dim=8, vocab_size=VOCAB, weight=network.output_weight, **of_head).to(dtype)
 
     def optimization(module: torch.nn.Module) -> Optimization:
         made.append(_KeepGradients(module.parameters()))
@@ -73,11 +77,12 @@ def _lm(dtype: torch.dtype, made: list[_KeepGradients]) -> LM:
     return LM(network=network, head=head, metrics=metrics, optimization=optimization, budget=Budget(max_steps=2))
 
 
-def _fit(lm: LM, micro: int, folder: Path, precision: str) -> pl.Trainer:
+def _fit(lm: LM, micro: int, folder: Path, precision: str, ranks: int = 1) -> pl.Trainer:
     rows = _rows()
     batches = [{k: v[i : i + micro] for k, v in rows.items()} for i in range(0, len(LENGTHS), micro)]
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, precision=precision, max_steps=2, accumulate_grad_batches=len(batches),
+        accelerator="cpu", devices=ranks, strategy="ddp_fork" if ranks > 1 else "auto", precision=precision, max_steps=2,
+        accumulate_grad_batches=len(batches) // ranks,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         limit_val_batches=0, default_root_dir=folder, gradient_clip_val=1e9,
     )  # fmt: skip
@@ -108,6 +113,105 @@ def test_accumulated_gradients_equal_the_one_batch_gradient(
     for got, parameter in zip(made[0].seen[0], parameters, strict=True):
         assert parameter.grad is not None
         assert (got - parameter.grad).abs().max().item() <= tolerance * scale
+
+
+EXPERTS = {"num_experts": 4, "init_std": 0.5, "load_balance": 0.7, "router_z_loss": 0.2}
+HEAD_OPTIONS = {"z_loss": 0.3, "label_smoothing": 0.2, "mtp_tokens": 2, "mtp_weight": 0.6}
+
+
+def _objective(lm: LM, batches: list[Any]) -> Tensor:
+    """The mean over all labels of what training minimises, from whole logits and torch's functions."""
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for batch in batches:
+        hidden, labels = lm.network(batch), batch["labels"]
+        auxiliary = lm._auxiliary_losses(batch)
+        assert auxiliary is not None
+        logits = lm.head.logits(hidden)  # type: ignore[operator]
+        total = total + F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=0.2)
+        total = total + 0.3 * logits.logsumexp(-1)[labels != IGNORE].square().sum() + auxiliary.total
+        for distance, layer in enumerate(lm.head.ahead, start=1):  # type: ignore[arg-type]
+            further = lm.head.logits(layer(hidden))[:, :-distance]  # type: ignore[operator]
+            total = total + 0.6 * F.cross_entropy(
+                further.flatten(0, 1), labels[:, distance:].flatten(), reduction="sum"
+            )
+        count += int((labels != IGNORE).sum())
+    return total / count
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+@pytest.mark.parametrize("over", ["row", "batch"])
+@pytest.mark.parametrize("micro", [1, 2, 4, 8])
+def test_losses_of_training_alone_are_normalised_by_the_same_count(micro: int, over: str, tmp_path: Path) -> None:
+    """By row the oracle is the one-batch gradient. The balance of a batch is one of micro-batches by its definition, so
+    there it is the mean over micro-batches, each weighted by its labels; that this differs is seen too."""
+    made: list[_KeepGradients] = []
+    options: Any = {"of_network": EXPERTS | {"balance_over": over}, **HEAD_OPTIONS}
+    lm, oracle = _lm(torch.float64, made, **options), _lm(torch.float64, [], **options)
+    rows = _rows()
+    cut = [{k: v[i : i + micro] for k, v in rows.items()} for i in range(0, len(LENGTHS), micro)]
+    parameters = list(oracle.parameters())
+    whole = torch.autograd.grad(_objective(oracle, [rows]), parameters)
+    wanted = whole if over == "row" else torch.autograd.grad(_objective(oracle, cut), parameters)
+    _fit(lm, micro, tmp_path, "64-true")
+    for got, gradient in zip(made[0].seen[0], wanted, strict=True):
+        torch.testing.assert_close(got, gradient, rtol=1e-10, atol=1e-12)
+    if over == "batch" and micro < len(LENGTHS):
+        assert max((a - b).abs().max().item() for a, b in zip(wanted, whole, strict=True)) > 1e-3
+    names = {"z_loss", "smoothed_loss", "mtp_loss_2", "mtp_loss_3", "load_balance", "router_z_loss"}
+    assert lm.train_terms.keys() == names
+
+
+def two_ranks(micro: int, folder: Path) -> None:
+    """Leaves the gradients of rank 0 and the one-batch gradients in `folder`; for a process of its own."""
+    made: list[_KeepGradients] = []
+    options: Any = {"of_network": EXPERTS | {"balance_over": "row"}, **HEAD_OPTIONS}
+    lm = _lm(torch.float64, made, **options)
+    lm.on_train_end = lambda: torch.save(made[0].seen[0], folder / f"rank{lm.global_rank}.pt")
+    _fit(lm, micro, folder, "64-true", ranks=2)
+    oracle = _lm(torch.float64, [], **options)
+    torch.save(torch.autograd.grad(_objective(oracle, [_rows()]), list(oracle.parameters())), folder / "whole.pt")
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+@pytest.mark.parametrize("micro", [4, 2])
+def test_two_ranks_have_the_one_batch_gradient(micro: int, tmp_path: Path) -> None:
+    """With the losses that only training has; ranks hold different numbers of labels, so a mean of means would differ."""
+    script = (
+        "import importlib.util, pathlib, sys; sys.dont_write_bytecode = True\n"
+        f"spec = importlib.util.spec_from_file_location('test_lm', {__file__!r})\n"
+        "module = importlib.util.module_from_spec(spec); sys.modules['test_lm'] = module\n"
+        f"spec.loader.exec_module(module); module.two_ranks({micro}, pathlib.Path({str(tmp_path)!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    whole = torch.load(tmp_path / "whole.pt")
+    for rank in range(2):
+        for got, gradient in zip(torch.load(tmp_path / f"rank{rank}.pt"), whole, strict=True):
+            torch.testing.assert_close(got, gradient, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_the_logged_loss_is_the_plain_one_and_terms_have_counts_of_their_own(tmp_path: Path) -> None:
+    """A row of n labels has n - 1 of the token after the next."""
+    lm, plain = _lm(torch.float64, [], **HEAD_OPTIONS), _lm(torch.float64, [])
+    rows = _rows()
+    for each in (lm, plain):
+        for metric in each.val_metrics.values():
+            metric.reset()
+        each.validation_step(rows, 0)
+    scores = [{name: metric.compute().item() for name, metric in each.val_metrics.items()} for each in (lm, plain)]
+    assert scores[0] == scores[1]
+    lm.training_step(rows, 0)
+    plain.training_step(rows, 0)
+    assert lm.train_totals.peek() == pytest.approx(plain.train_totals.peek(), rel=1e-7)
+    counts = {name: totals.peek()[1] for name, totals in lm.train_terms.items()}
+    expected = [sum(LENGTHS), sum(LENGTHS), sum(LENGTHS) - 8, sum(max(0, n - 2) for n in LENGTHS)]
+    assert list(counts.values()) == expected
+    assert list(counts) == ["z_loss", "smoothed_loss", "mtp_loss_2", "mtp_loss_3"]
+    again = _lm(torch.float64, [], **HEAD_OPTIONS)
+    again.on_load_checkpoint({"manyheads": {"train_terms": {n: t.peek() for n, t in lm.train_terms.items()}}})
+    assert {n: t.take() for n, t in again.train_terms.items()} == {n: t.peek() for n, t in lm.train_terms.items()}
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from manyheads.batch import IGNORE, Batch
-from manyheads.head.base import Head, HeadOutput
+from manyheads.head.base import Auxiliary, Head, HeadOutput
 from manyheads.metric.base import Metric
 from manyheads.optim.budget import Budget
 
@@ -49,6 +49,7 @@ class LM(pl.LightningModule):
         self.val_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
         self.test_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
         self.train_totals = Totals()
+        self.train_terms: dict[str, Totals] = {}  # of the losses that only training has
         self.examples = ExampleSums()
         self.scores: dict[str, float] = {}
         self.steps_done = 0
@@ -72,10 +73,15 @@ class LM(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The batch's sum of losses, [], in units that `on_before_optimizer_step` undoes."""
-        output = self(batch)
+        total, output, terms = self.head.objective(self.network(batch), batch)
+        auxiliary = self._auxiliary_losses(batch)
+        if auxiliary is not None:
+            total, terms = total + auxiliary.total, {**terms, **auxiliary.terms}
         self.train_totals.add(output)
+        for name, term in terms.items():
+            self.train_terms.setdefault(name, Totals()).add(term)
         self._step_count = output.count if self._step_count is None else self._step_count + output.count
-        return output.loss_sum / LOSS_UNIT
+        return total / LOSS_UNIT
 
     def forward(self, batch: Batch) -> HeadOutput:
         """The sum of the losses and their count."""
@@ -179,6 +185,7 @@ class LM(pl.LightningModule):
             "tokens_seen": self.tokens_seen,
             "budget": self.budget.state_dict(),
             "train_totals": self.train_totals.peek(),
+            "train_terms": {name: totals.peek() for name, totals in self.train_terms.items()},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -188,6 +195,13 @@ class LM(pl.LightningModule):
         self.steps_done = record.get("step", 0)
         self.budget.load_state_dict(record.get("budget", {}))
         self.train_totals.start_from(*record.get("train_totals", (0.0, 0.0)))
+        for name, sums in record.get("train_terms", {}).items():
+            self.train_terms.setdefault(name, Totals()).start_from(*sums)
+
+    def _auxiliary_losses(self, batch: Batch) -> Auxiliary | None:
+        """What the network adds to the loss of the batch that it has just read, if it is one that adds anything."""
+        losses: Callable[[Batch], Auxiliary | None] | None = getattr(self.network, "auxiliary_losses", None)
+        return None if losses is None else losses(batch)
 
     def _publish(self, stage: str, metrics: nn.ModuleDict) -> None:
         for name, metric in metrics.items():

@@ -69,6 +69,7 @@ class TinyLM(pl.LightningModule):
         self.scores, self.total, self.loss = list(scores), total, loss
         self.on_step, self.on_val_batch = on_step, on_val_batch
         self.train_totals, self.tokens_seen, self.last_grad_norm = Totals(), 0, None
+        self.train_terms: dict[str, Totals] = {}
         self.pending = 0
         self.draws: list[float] = []
 

@@ -42,3 +42,18 @@ def test_the_newest_values_are_kept_for_the_screen(fit: Any, tiny: Any) -> None:
     log = MetricsLog(Throughput())
     fit(tiny(scores=[3.0]), [log], max_steps=2, val_check_interval=2, log_every_n_steps=2)
     assert (log.last["train/loss"], log.last["val/loss"], log.last_step) == (20.0, 6.0, 2)
+
+
+def test_losses_of_training_alone_stand_beside_the_loss(fit: Any, tiny: Any, rows: Any) -> None:
+    """Guards a term that is divided by the labels of the loss, and one that goes on adding up after a row."""
+    lm = tiny()
+    lm.train_terms = {name: type(lm.train_totals)() for name in ("z_loss", "never")}
+
+    def add(step: int) -> None:
+        lm.train_terms["z_loss"].loss += 6.0 * (step + 1)
+        lm.train_terms["z_loss"].count += 2
+
+    lm.on_step = add
+    fit(lm, [MetricsLog(Throughput())], logger=rows, max_steps=3, limit_val_batches=0, log_every_n_steps=3)
+    assert [(step, row["train/z_loss"]) for step, row in rows.rows] == [(1, 3.0), (3, (12 + 18) / 4)]
+    assert not any("train/never" in row for _, row in rows.rows)

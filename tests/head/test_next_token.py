@@ -70,3 +70,84 @@ def test_own_weights_and_tied_ones() -> None:
 def test_a_negative_std_is_refused() -> None:
     with pytest.raises(UserError, match=r"head.init_std=-1"):
         NextToken(dim=2, vocab_size=2, init_std=-1)
+
+
+OPTIONS: list[dict[str, float]] = [{"z_loss": 0.1}, {"label_smoothing": 0.3}, {"mtp_tokens": 2}, {"chunked": True}]
+ALL: dict[str, float] = {name: value for option in OPTIONS for name, value in option.items()}
+
+
+def options_case(options: dict[str, float]) -> tuple[NextToken, torch.Tensor, Batch]:
+    torch.manual_seed(0)
+    head = NextToken(dim=4, vocab_size=6, bias=True, **options).double()  # type: ignore[arg-type]
+    for layer in head.ahead:
+        torch.nn.init.normal_(layer.weight)  # type: ignore[arg-type]
+    labels = torch.randint(0, 6, (2, 7))
+    labels[0, 5:] = IGNORE
+    segments = torch.tensor([[1, 1, 1, 2, 2, 0, 0], [1] * 7])
+    hidden = torch.randn(2, 7, 4, dtype=torch.float64, requires_grad=True)
+    return head, hidden, Batch(labels=labels, segments=segments)
+
+
+@pytest.mark.parametrize("options", [*OPTIONS, ALL])
+def test_scores_stay_the_plain_loss(options: dict[str, float]) -> None:
+    """Guards a validation loss that a training option moves; 12 labels."""
+    head, hidden, batch = options_case(options)
+    plain = torch.nn.functional.cross_entropy(head.logits(hidden).transpose(1, 2), batch["labels"], reduction="none")
+    torch.testing.assert_close(head.losses(hidden, batch), plain)
+    for output in (head(hidden, batch), head.objective(hidden, batch).output):
+        torch.testing.assert_close(output.loss_sum, plain.sum())
+        assert output.count.item() == 12
+
+
+def test_the_objective_is_what_the_papers_add_up() -> None:
+    """Each term from whole logits by torch's own functions; a distance of 2 has 3 + 1 + 5 labels, one of 1 has 4 + 6 - 1."""
+    head, hidden, batch = options_case(ALL | {"mtp_weight": 0.5})
+    total, _, terms = head.objective(hidden, batch)
+    logits, labels = head.logits(hidden).flatten(0, 1), batch["labels"].flatten()
+    smoothed = torch.nn.functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=0.3)
+    squares = logits.logsumexp(-1)[labels != IGNORE].square().sum()
+    further = []
+    for layer, pairs in zip(head.ahead, ([(0, [0, 1, 3]), (1, range(6))], [(0, [0]), (1, range(5))]), strict=True):
+        distance = len(further) + 1
+        states = layer(hidden)
+        further.append(
+            sum(
+                torch.nn.functional.cross_entropy(head.logits(states[row, at]), batch["labels"][row, at + distance])
+                for row, places in pairs
+                for at in places
+            )
+        )
+    wanted = {"z_loss": squares, "smoothed_loss": smoothed, "mtp_loss_2": further[0], "mtp_loss_3": further[1]}
+    assert terms.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(terms[name].loss_sum, value)
+    assert {name: term.count.item() for name, term in terms.items()} == {
+        "z_loss": 12, "smoothed_loss": 12, "mtp_loss_2": 9, "mtp_loss_3": 6,
+    }  # fmt: skip
+    expected = smoothed + 0.1 * squares + 0.5 * (further[0] + further[1])
+    torch.testing.assert_close(total, expected)
+    parameters = [hidden, *head.parameters()]
+    torch.testing.assert_close(torch.autograd.grad(total, parameters), torch.autograd.grad(expected, parameters))
+
+
+def test_without_options_the_objective_is_the_loss_itself() -> None:
+    head, hidden, batch = options_case({})
+    total, output, terms = head.objective(hidden, batch)
+    assert total is output.loss_sum
+    assert terms == {}
+    assert [name for name, _ in head.named_parameters()] == ["weight", "bias"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"z_loss": -1}, "head.z_loss=-1: set a number of at least 0"),
+        ({"label_smoothing": 1.5}, "head.label_smoothing=1.5: set a number from 0 to 1"),
+        ({"mtp_tokens": -1}, "head.mtp_tokens=-1: set a whole number of at least 0"),
+        ({"mtp_weight": -0.1}, "head.mtp_weight=-0.1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, float], text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        NextToken(dim=2, vocab_size=2, **options)  # type: ignore[arg-type]
+    assert text in str(caught.value)

@@ -1,7 +1,10 @@
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
@@ -24,7 +27,10 @@ GRID = [
     *[GPT2 | {"activation": name, "tie_embeddings": tied} for name in ("gelu_tanh", "gelu") for tied in (True, False)],
     GPT2 | {"activation": "relu", "norm_eps": 0.3, "ff_dim": 20},
 ]
+MIXTRAL = LLAMA | {"num_experts": 3, "ff_dim": 20}
 OWN = [
+    MIXTRAL | {"experts_per_token": 1},  # whose weight Mixtral would make 1
+    MIXTRAL | {"activation": "gelu"},
     GPT2 | {"num_kv_heads": 2},
     LLAMA | {"norm_position": "post", "tie_embeddings": False},
     LLAMA | {"positions": "sinusoidal", "scale_embeddings": True, "activation": "relu"},
@@ -98,7 +104,7 @@ def test_a_network_of_transformers_is_read_and_computes_the_same(settings: dict[
     torch.testing.assert_close(logits(network, head), oracle(IDS).logits.detach(), rtol=1e-5, atol=5e-5)
 
 
-@pytest.mark.parametrize("settings", GRID + OWN)
+@pytest.mark.parametrize("settings", [*GRID, *OWN, MIXTRAL])
 def test_there_and_back_is_exact(settings: dict[str, Any]) -> None:
     network, head = model(settings)
     config, tensors = to_hugging_face(network, head)
@@ -108,6 +114,30 @@ def test_there_and_back_is_exact(settings: dict[str, Any]) -> None:
     pointers = [tensor.untyped_storage().data_ptr() for tensor in tensors.values()]
     assert len(set(pointers)) == len(pointers)
     assert all(tensor.is_contiguous() for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_experts_are_written_as_mixtral_publishes_them(tied: bool, tmp_path: Path) -> None:
+    """transformers stacks the matrices of all experts while it reads them, so they go through a file."""
+    network, head = model(MIXTRAL | {"tie_embeddings": tied, "num_kv_heads": 2})
+    config, tensors = to_hugging_face(network, head, end_id=0)
+    assert config["model_type"] == "mixtral"
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    import transformers
+
+    oracle = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
+    ours = logits(network, head)
+    assert ours.std() > 0.5
+    torch.testing.assert_close(ours, oracle(IDS).logits.detach(), rtol=1e-5, atol=5e-5)
+
+
+def test_layers_that_look_ahead_stay_behind() -> None:
+    network, _ = model(LLAMA)
+    head = NextToken(dim=network.dim, vocab_size=network.vocab_size, weight=network.output_weight, mtp_tokens=2)
+    config, tensors = to_hugging_face(network, head)
+    assert config["model_type"] == "llama"
+    assert not [name for name in tensors if "ahead" in name]
 
 
 def test_what_no_other_tool_knows_keeps_our_names() -> None:
@@ -135,7 +165,11 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
     config, tensors = to_hugging_face(*model(LLAMA))
     shrunk = {name: tensor for name, tensor in tensors.items() if name != "model.norm.weight"}
     faults: list[tuple[dict[str, Any], dict[str, Tensor], str]] = [
-        (config | {"model_type": "mamba"}, tensors, "model_type=mamba cannot be read, only llama, gpt2, manyheads"),
+        (
+            config | {"model_type": "mamba"},
+            tensors,
+            "model_type=mamba cannot be read, only llama, mixtral, gpt2, manyheads",
+        ),
         (config | {"attention_bias": True}, tensors, "attention_bias=True has no counterpart"),
         (config | {"rope_parameters": {"rope_type": "llama3"}}, tensors, "scaled rotary positions"),
         (config | {"head_dim": 5}, tensors, "heads of another width"),

@@ -41,6 +41,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("trainer.max_tokens", "many", False),
         ("model.bypass", "yes", False),
         ("trainer.max_tokens", "1000", False),
+        ("model.experts_per_token", "2", False),
         ("tokenizer.path", "tokenizer.json", False),
         ("data.path", "https://host/x.csv", False),
         ("data.token", "${oc.env:HF_TOKEN}", False),
@@ -92,9 +93,9 @@ def test_masked_text(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_said_about_a_key_does_not_repeat_its_secret() -> None:
     """A config that was never composed is not known to `mask`: there the key's name must do."""
-    said = "data.token=abc is no setting; +x={api_key: 'abc', n: 1}, tokenizer.path=t.json, max_tokens=5, WANDB_API_KEY=abc"
+    said = "data.token=abc is no setting; +x={api_key: 'abc', n: 1}, tokenizer.path=t.json, experts_per_token=5, WANDB_API_KEY=abc"
     assert secrets.mask_said(said) == (
-        "data.token=*** is no setting; +x={api_key: '***', n: 1}, tokenizer.path=t.json, max_tokens=5, WANDB_API_KEY=***"
+        "data.token=*** is no setting; +x={api_key: '***', n: 1}, tokenizer.path=t.json, experts_per_token=5, WANDB_API_KEY=***"
     )
     said = "Authorization: Bearer abc, prompt_tokens=12, tokens: 5, tokens=a1, pwd=x, trainer.max_tokens=many: set"
     assert secrets.mask_said(said) == (

@@ -15,8 +15,9 @@ class MetricsLog(pl.Callback):
     """Logs training every `trainer.log_every_n_steps` optimizer steps, after the first and after the last, and each validation.
 
     `train/loss` is the sum of losses over the number of labels since the last row, in nats per token: it does not depend
-    on how batches were cut. `optim/lr` is the learning rate that the step was made with. `train/skipped_steps` counts those
-    of the whole run, where steps may be skipped.
+    on how batches were cut, and losses that only training has are not in it: those are `train/<name>`, each without its
+    coefficient. `optim/lr` is the learning rate that the step was made with. `train/skipped_steps` counts those of the
+    whole run, where steps may be skipped.
     """
 
     def __init__(self, throughput: Throughput, spikes: SkipSpikes | None = None) -> None:
@@ -61,6 +62,10 @@ class MetricsLog(pl.Callback):
         metrics: dict[str, float] = {"train/tokens": lm.tokens_seen, "optim/lr": self._lr}
         if count:
             metrics["train/loss"] = loss_sum / count
+        for name, totals in lm.train_terms.items():
+            term, over = totals.take()
+            if over:
+                metrics[f"train/{name}"] = term / over
         if lm.last_grad_norm is not None:
             metrics["train/grad_norm"] = float(lm.last_grad_norm)
         if self.spikes is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -17,6 +18,25 @@ class HeadOutput(NamedTuple):
     count: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  # [] int64, how many labels were scored
 
 
+class Auxiliary(NamedTuple):
+    """Losses that only training has: from a network's `auxiliary_losses(batch)`, or within a head's `objective`."""
+
+    total: (
+        Tensor  # [] times their coefficients: a sum that the count of the batch's labels divides, as it does loss_sum
+    )
+    terms: Mapping[
+        str, HeadOutput
+    ]  # logged as train/<name>: each a sum without its coefficient, and a count of its own
+
+
+class Objective(NamedTuple):
+    """What a training step minimises, and what it logs."""
+
+    total: Tensor  # [] a sum; gradients are those of total / output.count, over all micro-batches and ranks
+    output: HeadOutput  # the loss that validation has too, logged as train/loss
+    terms: Mapping[str, HeadOutput]  # as in Auxiliary
+
+
 class Head(nn.Module, ABC):
     """The part of a model that knows the objective.
 
@@ -28,6 +48,11 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
         """The sum of the losses of all labels that are not IGNORE, and their count; `hidden` is [B, T, D]."""
+
+    def objective(self, hidden: Tensor, batch: Batch) -> Objective:
+        """What training minimises; here the loss itself. A head that adds to it overrides this method, never `forward`."""
+        output = self(hidden, batch)
+        return Objective(output.loss_sum, output, {})
 
     @abstractmethod
     def losses(self, hidden: Tensor, batch: Batch) -> Tensor:

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
-from manyheads.errors import check_range
-from manyheads.head.base import Head, HeadOutput
+from manyheads.errors import check_count, check_range
+from manyheads.head.base import Head, HeadOutput, Objective
+from manyheads.head.large_vocabulary import Sums, chunk_rows, chunked_loss
+from manyheads.head.multi_token import Ahead, labels_ahead
 
 CPU_LOGITS = 2**20
 """How many logits are made at once on a CPU: 4 MB in float32."""
@@ -26,6 +28,18 @@ class NextToken(Head):
         weight: [V, D], the network's embedding when the two are tied (Press and Wolf 2017); None for a matrix of its own.
         bias: adds a learned bias per token.
         init_std: standard deviation of an own weight at the start (GPT-2's 0.02: Radford et al. 2018, section 4.1).
+        z_loss: in training adds z_loss * (log Z)^2 to each label's loss, Z the softmax's denominator, which keeps logits
+            near 0 (Chowdhery et al. 2022, PaLM, section 5: 1e-4). Logged without its factor, as `train/z_loss`.
+        label_smoothing: e; training learns 1 - e of the label and e of the uniform distribution over V (Szegedy et al.
+            2016, section 7). Logged as `train/smoothed_loss`.
+        mtp_tokens: how many tokens beyond the next one training predicts too, each through a layer of its own and the
+            shared output matrix (Gloeckle et al. 2024, equation 2; the layers: `multi_token`). Where a label would lie
+            beyond a segment's end, nothing is learned. Logged as `train/mtp_loss_2` (the token after the next) and on.
+        mtp_weight: what each of those losses is multiplied by (1: Gloeckle et al. 2024; DeepSeek-V3, section 4.2: 0.3).
+        chunked: makes the logits of few positions at a time, and their gradients at once, so that a large vocabulary
+            takes a fraction of the memory (`large_vocabulary`). z_loss and label_smoothing imply it.
+
+    Validation and test always score the plain loss, and `train/loss` is that loss too.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"causal"})
@@ -38,24 +52,45 @@ class NextToken(Head):
         weight: nn.Parameter | None = None,
         bias: bool = False,
         init_std: float = 0.02,
+        z_loss: float = 0.0,
+        label_smoothing: float = 0.0,
+        mtp_tokens: int = 0,
+        mtp_weight: float = 1.0,
+        chunked: bool = False,
     ) -> None:
         super().__init__()
         check_range("head.init_std", init_std, 0)
+        check_range("head.z_loss", z_loss, 0)
+        check_range("head.label_smoothing", label_smoothing, 0, 1)
+        check_count("head.mtp_tokens", mtp_tokens, 0)
+        check_range("head.mtp_weight", mtp_weight, 0)
         assert weight is None or weight.shape == (vocab_size, dim)
         self.tied = weight is not None
         self.weight = (
             nn.Parameter(nn.init.normal_(torch.empty(vocab_size, dim), std=init_std)) if weight is None else weight
         )
         self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
+        self.z_loss = z_loss
+        self.label_smoothing = label_smoothing
+        self.mtp_weight = mtp_weight
+        self.chunked = chunked
+        self.ahead = nn.ModuleList(Ahead(dim) for _ in range(mtp_tokens))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log probabilities [..., V] of hidden states [..., D]."""
         return F.linear(hidden, self.weight, self.bias)
 
     def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
+        return self._score(hidden, _labels(batch))
+
+    def objective(self, hidden: Tensor, batch: Batch) -> Objective:
         labels = _labels(batch)
-        sums = [self._losses(part, of, "sum") for part, of in self._parts(hidden, labels)]
-        return HeadOutput(torch.stack(sums).sum(), (labels != IGNORE).sum())
+        total, output, terms = self._learn(hidden, labels)
+        for distance, layer in enumerate(self.ahead, start=1):
+            further = self._score(layer(hidden), labels_ahead(labels, batch.get("segments"), distance))
+            total = total + self.mtp_weight * further.loss_sum
+            terms[f"mtp_loss_{distance + 1}"] = further
+        return Objective(total, output, terms)
 
     def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
         labels = _labels(batch)
@@ -63,12 +98,39 @@ class NextToken(Head):
             labels.shape
         )
 
+    def _score(self, hidden: Tensor, labels: Tensor) -> HeadOutput:
+        """The plain loss."""
+        count = (labels != IGNORE).sum()
+        if self.chunked and torch.is_grad_enabled():
+            return HeadOutput(self._sums(hidden, labels).objective, count)
+        sums = [self._losses(part, of, "sum") for part, of in self._parts(hidden, labels)]
+        return HeadOutput(torch.stack(sums).sum(), count)
+
+    def _learn(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, HeadOutput, dict[str, HeadOutput]]:
+        """What is learned of the next token, its plain loss, and what is logged beside it."""
+        if not (self.z_loss or self.label_smoothing):
+            output = self._score(hidden, labels)
+            return output.loss_sum, output, {}
+        sums = self._sums(hidden, labels, z_loss=self.z_loss, label_smoothing=self.label_smoothing)
+        count = (labels != IGNORE).sum()
+        terms = {}
+        if self.z_loss:
+            terms["z_loss"] = HeadOutput(sums.squares, count)
+        if self.label_smoothing:
+            terms["smoothed_loss"] = HeadOutput(sums.smoothed, count)
+        return sums.objective, HeadOutput(sums.loss, count), terms
+
+    def _sums(self, hidden: Tensor, labels: Tensor, **options: float) -> Sums:
+        return chunked_loss(hidden.flatten(0, -2), self.weight, self.bias, labels.flatten(), **options)
+
     def _parts(self, hidden: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The positions in parts, [N, D] and [N], whose logits are small enough on a CPU."""
         hidden, labels = hidden.flatten(0, -2), labels.flatten()
         # a CPU's allocator asks the system anew for each large block, which comes zeroed: in parts, a training step of a
         # small network takes 5 to 12 % less time
         size = max(1, CPU_LOGITS // len(self.weight)) if hidden.device.type == "cpu" else len(labels)
+        if self.chunked:
+            size = min(size, chunk_rows(len(self.weight), hidden.device))
         return zip(hidden.split(size), labels.split(size), strict=True)
 
     def _losses(self, hidden: Tensor, labels: Tensor, reduction: str) -> Tensor:

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from manyheads.model.attention import Attention, Context
-from manyheads.model.feed_forward import FeedForward
 
 
 class Block(nn.Module, ABC):
     """What both orders have in common; [B, T, D] -> [B, T, D]."""
 
     def __init__(
-        self, *, attention: Attention, feed_forward: FeedForward, norm: Callable[[], nn.Module], dropout: float
+        self, *, attention: Attention, feed_forward: nn.Module, norm: Callable[[], nn.Module], dropout: float
     ) -> None:
         super().__init__()
         self.attention_norm = norm()

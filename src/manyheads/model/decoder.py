@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from manyheads.batch import Batch
 from manyheads.decoding.cache import Cache
 from manyheads.errors import UserError, check_choice, check_count
+from manyheads.head.base import Auxiliary
 from manyheads.model.attention import Attention, Context, attention_mask
 from manyheads.model.block import BLOCKS
 from manyheads.model.checks import check_divides, check_fraction, check_positive
 from manyheads.model.feed_forward import ACTIVATIONS, FeedForward
 from manyheads.model.initialization import INITIALIZATIONS, Shape
+from manyheads.model.mixture_of_experts import Balance, MixtureOfExperts, check_experts
 from manyheads.model.norm import NORMS
 from manyheads.model.positions import POSITIONS
 
@@ -44,6 +46,13 @@ class Decoder(nn.Module):
         dropout: on embeddings, attention weights and what each half of a block adds.
         init: gpt2, normal, neox, glorot or zero_residual; see `initialization`.
         init_std: the standard deviation that gpt2, normal and zero_residual start from.
+        num_experts: E feed-forward layers in each block, of which a position uses few; None for a single one.
+        experts_per_token: how many of them (2: Jiang et al. 2024, Mixtral, section 2.1; 1: Fedus et al. 2022, Switch).
+        load_balance: what the loss for an uneven use of experts is multiplied by (0.01: Fedus et al. 2022, section 2.2).
+            Logged without it as `train/load_balance`, the mean over layers: experts_per_token when all is even.
+        router_z_loss: what the router's z-loss is multiplied by (Zoph et al. 2022, ST-MoE, section 3.2: 0.001).
+        balance_over: batch: the load is balanced over each micro-batch of each device (Switch, Mixtral); row: over each
+            row (DeepSeek-AI 2024, DeepSeek-V3, section 2.1.2), so that no result depends on how a batch is cut up.
 
     Raises:
         UserError: for numbers that do not fit together, naming the nearest that do.
@@ -73,6 +82,11 @@ class Decoder(nn.Module):
         dropout: float = 0.0,
         init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual"] = "gpt2",
         init_std: float = 0.02,
+        num_experts: int | None = None,
+        experts_per_token: int = 2,
+        load_balance: float = 0.01,
+        router_z_loss: float = 0.0,
+        balance_over: Literal["batch", "row"] = "batch",
     ) -> None:
         settings = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         super().__init__()
@@ -80,18 +94,20 @@ class Decoder(nn.Module):
         self.vocab_size = vocab_size
         self.dim = dim
         self.max_positions = max_positions
+        self.has_experts = num_experts is not None
         self.embedding = nn.Embedding(vocab_size, dim)
         self.embedding_scale = dim**0.5 if scale_embeddings else 1.0
         self.positions = POSITIONS[positions](
             dim=dim, head_dim=dim // num_heads, max_positions=max_positions, rotary_base=rotary_base
         )
         self.dropout = nn.Dropout(dropout)
-        kv_heads, width = self.settings["num_kv_heads"], self.settings["ff_dim"]
+        kv_heads = self.settings["num_kv_heads"]
+        self.balance = Balance(experts_per_token, load_balance, router_z_loss, balance_over)
         make_norm = partial(NORMS[norm], dim, norm_eps, bias)
         self.blocks = nn.ModuleList(
             BLOCKS[norm_position](
                 attention=Attention(dim=dim, num_heads=num_heads, num_kv_heads=kv_heads, bias=bias, dropout=dropout),
-                feed_forward=FeedForward(dim=dim, ff_dim=width, activation=ACTIVATIONS[activation], bias=bias),
+                feed_forward=_feed_forward(self.settings),
                 norm=make_norm,
                 dropout=dropout,
             )
@@ -116,7 +132,7 @@ class Decoder(nn.Module):
         with torch.no_grad():
             for name, module in self.named_modules():
                 if isinstance(module, nn.Linear | nn.Embedding):
-                    draw(module.weight, shape, residual=name.endswith(("attention.output", "feed_forward.down")))
+                    draw(module.weight, shape, residual=name.endswith(("attention.output", ".down")))
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     nn.init.zeros_(module.bias)
 
@@ -140,11 +156,22 @@ class Decoder(nn.Module):
         mask, is_causal = attention_mask(batch, cache, _compute_dtype(x))
         rotation = self.positions.rotation(positions, start, num_new, x.device)
         context = Context(mask=mask, is_causal=is_causal, rotation=rotation, cache=cache)
+        if self.training and torch.is_grad_enabled():
+            for mixture in self._mixtures():
+                mixture.expect()
         for layer, block in enumerate(self.blocks):
             x = block(x, context, layer)
         if cache is not None:
             cache.advance(num_new)
         return self.final_norm(x)
+
+    def auxiliary_losses(self, batch: Batch) -> Auxiliary | None:
+        """What training adds to the loss of the batch that was just read, in training mode; None without experts."""
+        mixtures = self._mixtures()
+        return self.balance.losses(mixtures, batch) if mixtures else None
+
+    def _mixtures(self) -> list[MixtureOfExperts]:
+        return [module for module in self.modules() if isinstance(module, MixtureOfExperts)] if self.has_experts else []
 
     def _check_length(self, end: int, positions: Tensor | None) -> None:
         # rows with positions of their own may be padded on the left, so their length says nothing
@@ -153,6 +180,17 @@ class Decoder(nn.Module):
                 f"model.max_positions={self.max_positions} is less than a row of {end} tokens: "
                 f"set task.seq_len to at most {self.max_positions}, or train a model with more positions."
             )
+
+
+def _feed_forward(settings: dict[str, Any]) -> nn.Module:
+    """A block's feed-forward layer, or its mixture of them."""
+    layer: dict[str, Any] = {key: settings[key] for key in ("dim", "ff_dim", "bias")}
+    layer["activation"] = ACTIVATIONS[settings["activation"]]
+    if settings["num_experts"] is None:
+        return FeedForward(**layer)
+    return MixtureOfExperts(
+        **layer, num_experts=settings["num_experts"], experts_per_token=settings["experts_per_token"]
+    )
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:
@@ -178,6 +216,8 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     check_fraction("model.dropout", settings["dropout"])
     for key in ("norm_eps", "rotary_base", "init_std"):
         check_positive(f"model.{key}", settings[key])
+    factors = {key: settings[key] for key in ("load_balance", "router_z_loss")}
+    check_experts(settings["num_experts"], settings["experts_per_token"], factors, settings["balance_over"])
     kv_heads = settings["num_kv_heads"] or settings["num_heads"]
     check_divides("model.dim", settings["dim"], "model.num_heads", settings["num_heads"])
     check_divides("model.num_heads", settings["num_heads"], "model.num_kv_heads", kv_heads)

@@ -1,7 +1,7 @@
 """Weights in the Hugging Face layout, out and in.
 
-A network of Llama's shape becomes a Llama, one of GPT-2's shape a GPT-2, so that other tools read them; any other keeps
-this package's names under a `model_type` of its own.
+A network of Llama's shape becomes a Llama, with experts a Mixtral, one of GPT-2's shape a GPT-2, so that other tools read
+them; any other keeps this package's names under a `model_type` of its own.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from manyheads.model.decoder import Decoder
 from manyheads.model.layout.base import Layout, Tensors
 from manyheads.model.layout.gpt2 import GPT2
 from manyheads.model.layout.llama import Llama
+from manyheads.model.layout.mixtral import Mixtral
 from manyheads.model.layout.own import Own
 
-LAYOUTS: tuple[Layout, ...] = (Llama(), GPT2(), Own())
+LAYOUTS: tuple[Layout, ...] = (Llama(), Mixtral(), GPT2(), Own())
 """Tried in this order: the last one fits every network."""
 
 
@@ -32,7 +33,9 @@ def to_hugging_face(network: Decoder, head: NextToken, *, end_id: int | None = N
     """
     layout = next(layout for layout in LAYOUTS if layout.fits(network.settings, head))
     tensors = {f"network.{name}": tensor.detach() for name, tensor in network.state_dict().items()}
-    tensors |= {f"head.{name}": tensor.detach() for name, tensor in head.state_dict().items()}
+    # the layers that look further ahead only serve training
+    scoring = {"weight": head.weight, "bias": head.bias}
+    tensors |= {f"head.{name}": tensor.detach() for name, tensor in scoring.items() if tensor is not None}
     tied = head.weight is network.embedding.weight
     if tied:
         del tensors["head.weight"]

@@ -26,6 +26,7 @@ def head(*, bias: bool = False) -> NextToken:
         ("activation", "gelu"),
         ("bias", True),
         ("scale_embeddings", True),
+        ("num_experts", 4),
     ],
 )
 def test_one_part_of_another_kind_is_no_llama(setting: str, value: object) -> None:

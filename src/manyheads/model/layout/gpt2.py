@@ -30,6 +30,7 @@ class GPT2(Layout):
         "positions": "learned",
         "bias": True,
         "scale_embeddings": False,
+        "num_experts": None,
     }
     activations: ClassVar[dict[str, str]] = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu"}
     names: ClassVar[dict[str, str]] = {"attention_norm": "ln_1", "feed_forward_norm": "ln_2"}

@@ -30,6 +30,7 @@ class Llama(Layout):
         "activation": "swiglu",
         "bias": False,
         "scale_embeddings": False,
+        "num_experts": None,
     }
     names: ClassVar[dict[str, str]] = {
         "attention_norm": "input_layernorm",
