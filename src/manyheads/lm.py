@@ -123,7 +123,9 @@ class LM(pl.LightningModule):
         hidden = self.network(batch)
         losses = self.head.losses(hidden, batch)
         learned = batch["labels"] != IGNORE
-        _update(self.test_metrics, HeadOutput(losses.sum(dtype=torch.float64), learned.sum()), batch)
+        # one more look at the logits, in this step alone: each label's loss is summed in float64
+        output = self.head(hidden, batch)._replace(loss_sum=losses.sum(dtype=torch.float64))
+        _update(self.test_metrics, output, batch)
         if "examples" in batch:
             self.examples.add(batch["examples"][learned], losses[learned])
 

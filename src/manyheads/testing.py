@@ -178,8 +178,9 @@ class ScriptedHead(Head):
         return hidden
 
     def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
-        """The sum of the cross-entropies in nats, and the count of labels."""
-        return HeadOutput(self.losses(hidden, batch).sum(), (batch["labels"] != IGNORE).sum())
+        """The sum of the cross-entropies in nats, the count of labels and how many have the highest logit."""
+        correct = (hidden.argmax(-1) == batch["labels"]).sum()
+        return HeadOutput(self.losses(hidden, batch).sum(), (batch["labels"] != IGNORE).sum(), correct)
 
     def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The cross-entropy of each label in nats, [B, T]."""

@@ -15,6 +15,7 @@ class HeadOutput(NamedTuple):
 
     loss_sum: Tensor  # [] float32 (float64 for a float64 network), nats
     count: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  # [] int64, how many labels were scored
+    correct: Tensor | None = None  # [] int64, how many of them have the highest score of all; None in training
 
 
 class Head(nn.Module, ABC):

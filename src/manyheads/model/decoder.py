@@ -1,4 +1,4 @@
-"""The decoder-only Transformer, in the shapes from GPT-2 to Llama."""
+"""The decoder-only Transformer, in the shapes from GPT-2 to Llama, Gemma and gpt-oss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.decoding.cache import Cache
+from manyheads.decoding.cache import Cache, RereadingCache
 from manyheads.errors import UserError, check_choice, check_count
 from manyheads.model.attention import Attention, Context, attention_mask
 from manyheads.model.block import BLOCKS
@@ -18,6 +18,7 @@ from manyheads.model.feed_forward import ACTIVATIONS, FeedForward
 from manyheads.model.initialization import INITIALIZATIONS, Shape
 from manyheads.model.norm import NORMS
 from manyheads.model.positions import POSITIONS
+from manyheads.model.rotary_scaling import check_scaling
 
 
 class Decoder(nn.Module):
@@ -34,10 +35,28 @@ class Decoder(nn.Module):
         activation: swiglu, gelu, gelu_tanh or relu.
         norm: rmsnorm or layernorm.
         norm_position: pre (with one more norm at the end) or post.
+        block: sequential; parallel, attention and feed-forward side by side (GPT-NeoX: Black et al. 2022, section 2.1);
+            or parallel_one_norm, the same behind one norm (GPT-J; PaLM: Chowdhery et al. 2022, section 2). The parallel
+            ones have norm_position=pre.
         norm_eps: what norms add under the root.
-        positions: rotary, learned, sinusoidal or none.
+        positions: rotary, learned, sinusoidal, alibi (Press et al. 2022) or none.
         max_positions: the longest row; None for no limit. Learned positions need it.
         rotary_base: the base of rotary angles (10000: Su et al. 2021).
+        rotary_scaling: none; linear (Chen et al. 2023); dynamic, by the length of each row (NTK) or yarn (Peng et al. 2023);
+            or llama3 (Llama 3.1): for rows longer than the network was trained on.
+        rotary_factor: how many times longer; at least 1. Each rotary_scaling but none needs it.
+        original_max_positions: positions before scaling; dynamic, yarn and llama3 need it.
+        rotary_slow: pairs of features that make fewer turns over those positions are slowed by the whole factor; yarn and
+            llama3, None for 1.
+        rotary_fast: pairs that make more turns are left as they are; None for 32 (yarn), 4 (llama3).
+        qk_norm: RMSNorm of each head's queries and keys before they are turned (Qwen3: Yang et al. 2025, section 2;
+            Dehghani et al. 2023, section 2).
+        window: how many positions are seen, itself included (Mistral: Jiang et al. 2023, section 2); None for all.
+        full_every: every so many layers one sees all in spite of `window`, the last of each group (2 in Gemma 2, 6 in
+            Gemma 3); None for no such layer.
+        attention_softcap: c of c tanh(score / c) in attention (50 in Gemma 2: Gemma Team 2024, section 2); None for none.
+            The one on the logits is the head's `softcap`.
+        sinks: a learned logit per head that takes a share of the attention and gives nothing (gpt-oss: OpenAI 2025).
         tie_embeddings: the head uses the embedding's weight (Press and Wolf 2017).
         scale_embeddings: multiplies embeddings by sqrt(D) (Vaswani et al. 2017, section 3.4).
         bias: in linear layers and LayerNorm.
@@ -63,10 +82,21 @@ class Decoder(nn.Module):
         activation: Literal["swiglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
         norm: Literal["rmsnorm", "layernorm"] = "rmsnorm",
         norm_position: Literal["pre", "post"] = "pre",
+        block: Literal["sequential", "parallel", "parallel_one_norm"] = "sequential",
         norm_eps: float = 1e-5,
-        positions: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary",
+        positions: Literal["rotary", "learned", "sinusoidal", "alibi", "none"] = "rotary",
         max_positions: int | None = None,
         rotary_base: float = 10000.0,
+        rotary_scaling: Literal["none", "linear", "dynamic", "yarn", "llama3"] = "none",
+        rotary_factor: float | None = None,
+        original_max_positions: int | None = None,
+        rotary_slow: float | None = None,
+        rotary_fast: float | None = None,
+        qk_norm: bool = False,
+        window: int | None = None,
+        full_every: int | None = None,
+        attention_softcap: float | None = None,
+        sinks: bool = False,
         tie_embeddings: bool = True,
         scale_embeddings: bool = False,
         bias: bool = False,
@@ -83,14 +113,32 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(vocab_size, dim)
         self.embedding_scale = dim**0.5 if scale_embeddings else 1.0
         self.positions = POSITIONS[positions](
-            dim=dim, head_dim=dim // num_heads, max_positions=max_positions, rotary_base=rotary_base
+            dim=dim,
+            head_dim=dim // num_heads,
+            max_positions=max_positions,
+            rotary_base=rotary_base,
+            scaling=check_scaling(self.settings),
         )
+        self.windows = [None if full_every and (i + 1) % full_every == 0 else window for i in range(num_layers)]
+        # SDPA's own causal mask has no column for sinks, and there is none outside SDPA
+        self.needs_mask = sinks or attention_softcap is not None
         self.dropout = nn.Dropout(dropout)
         kv_heads, width = self.settings["num_kv_heads"], self.settings["ff_dim"]
         make_norm = partial(NORMS[norm], dim, norm_eps, bias)
+        make_attention = partial(
+            Attention,
+            dim=dim,
+            num_heads=num_heads,
+            num_kv_heads=kv_heads,
+            bias=bias,
+            dropout=dropout,
+            qk_norm=norm_eps if qk_norm else None,
+            softcap=attention_softcap,
+            sinks=sinks,
+        )
         self.blocks = nn.ModuleList(
-            BLOCKS[norm_position](
-                attention=Attention(dim=dim, num_heads=num_heads, num_kv_heads=kv_heads, bias=bias, dropout=dropout),
+            BLOCKS[block][norm_position](
+                attention=make_attention(),
                 feed_forward=FeedForward(dim=dim, ff_dim=width, activation=ACTIVATIONS[activation], bias=bias),
                 norm=make_norm,
                 dropout=dropout,
@@ -109,7 +157,7 @@ class Decoder(nn.Module):
         return weight if self.settings["tie_embeddings"] else None
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew, as `init` says; biases become 0 and norms 1."""
+        """Draws all weights anew, as `init` says; biases and sinks become 0 and norms 1."""
         settings = self.settings
         draw = INITIALIZATIONS[settings["init"]]
         shape = Shape(dim=self.dim, num_layers=settings["num_layers"], std=settings["init_std"])
@@ -119,9 +167,16 @@ class Decoder(nn.Module):
                     draw(module.weight, shape, residual=name.endswith(("attention.output", "feed_forward.down")))
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     nn.init.zeros_(module.bias)
+                if isinstance(module, Attention) and module.sinks is not None:
+                    nn.init.zeros_(module.sinks)
 
     def new_cache(self, batch_size: int, max_len: int) -> Cache:
         """An empty cache for `batch_size` rows of up to `max_len` positions, padding on the left included."""
+        scaling = self.positions.scaling
+        if scaling.grows:
+            return RereadingCache(
+                num_layers=len(self.blocks), batch_size=batch_size, max_len=max_len, until=scaling.original
+            )
         return Cache(num_layers=len(self.blocks), batch_size=batch_size, max_len=max_len)
 
     def forward(self, batch: Batch, cache: Cache | None = None) -> Tensor:
@@ -133,18 +188,31 @@ class Decoder(nn.Module):
         input_ids, positions = batch["input_ids"], batch.get("positions")
         num_new, start = input_ids.shape[1], 0 if cache is None else cache.length
         self._check_length(start + num_new, positions)
+        if cache is not None and (whole := cache.whole(batch)) is not None:
+            cache.advance(num_new)
+            return self(whole)[:, -num_new:]
         x = self.embedding(input_ids)
         if self.embedding_scale != 1.0:
             x = x * self.embedding_scale
         x = self.dropout(self.positions.add(x, positions, start))
-        mask, is_causal = attention_mask(batch, cache, _compute_dtype(x))
-        rotation = self.positions.rotation(positions, start, num_new, x.device)
-        context = Context(mask=mask, is_causal=is_causal, rotation=rotation, cache=cache)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, context, layer)
+        contexts = self._contexts(batch, cache, _compute_dtype(x))
+        for layer, (block, window) in enumerate(zip(self.blocks, self.windows, strict=True)):
+            x = block(x, contexts[window], layer)
         if cache is not None:
             cache.advance(num_new)
         return self.final_norm(x)
+
+    def _contexts(self, batch: Batch, cache: Cache | None, dtype: torch.dtype) -> dict[int | None, Context]:
+        """What the layers of each window share."""
+        num_new, device = batch["input_ids"].shape[1], batch["input_ids"].device
+        start = 0 if cache is None else cache.length
+        rotation = self.positions.rotation(batch.get("positions"), start, num_new, device)
+        bias = self.positions.bias(num_new, start + num_new, device)
+        contexts: dict[int | None, Context] = {}
+        for window in dict.fromkeys(self.windows):
+            mask, is_causal = attention_mask(batch, cache, dtype, window=window, bias=bias, explicit=self.needs_mask)
+            contexts[window] = Context(mask=mask, is_causal=is_causal, rotation=rotation, cache=cache)
+        return contexts
 
     def _check_length(self, end: int, positions: Tensor | None) -> None:
         # rows with positions of their own may be padded on the left, so their length says nothing
@@ -163,13 +231,16 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with the derived ones filled in; raises UserError for those that do not fit together."""
-    for key in ("vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "ff_dim", "max_positions"):
-        if settings[key] is not None or key in ("vocab_size", "dim", "num_layers", "num_heads"):
+    for key in ("vocab_size", "dim", "num_layers", "num_heads"):
+        check_count(f"model.{key}", settings[key])
+    for key in ("num_kv_heads", "ff_dim", "max_positions", "window", "full_every"):
+        if settings[key] is not None:
             check_count(f"model.{key}", settings[key])
     choices = {
         "activation": ACTIVATIONS,
         "norm": NORMS,
-        "norm_position": BLOCKS,
+        "block": BLOCKS,
+        "norm_position": ("pre", "post"),
         "positions": POSITIONS,
         "init": INITIALIZATIONS,
     }
@@ -178,8 +249,26 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     check_fraction("model.dropout", settings["dropout"])
     for key in ("norm_eps", "rotary_base", "init_std"):
         check_positive(f"model.{key}", settings[key])
+    if settings["attention_softcap"] is not None:
+        check_positive("model.attention_softcap", settings["attention_softcap"])
+    _check_pairs(settings)
     kv_heads = settings["num_kv_heads"] or settings["num_heads"]
     check_divides("model.dim", settings["dim"], "model.num_heads", settings["num_heads"])
     check_divides("model.num_heads", settings["num_heads"], "model.num_kv_heads", kv_heads)
     ff_dim = settings["ff_dim"] or ACTIVATIONS[settings["activation"]].default_width(settings["dim"])
     return {**settings, "num_kv_heads": kv_heads, "ff_dim": ff_dim}
+
+
+def _check_pairs(settings: dict[str, Any]) -> None:
+    """Raises UserError for options of which one has no use, or no meaning, beside the other."""
+    block, places = settings["block"], BLOCKS[settings["block"]]
+    if settings["norm_position"] not in places:
+        raise UserError(
+            f"model.block={block} has its norms before its halves, and model.norm_position="
+            f"{settings['norm_position']}: set model.norm_position=pre, or model.block=sequential."
+        )
+    if settings["full_every"] is not None and settings["window"] is None:
+        raise UserError(
+            f"model.full_every={settings['full_every']} has no use without a window: set model.window, or "
+            "model.full_every=null."
+        )
