@@ -55,8 +55,9 @@ def test_results_say_how_it_went_and_where_it_comes_from(tiny_trained: Any, corp
     results = tiny_trained.results
     assert set(results) == {"schema", "val", "test", "perf", "run", "directions"}
     assert results["schema"] == 1
-    assert set(results["val"]) == set(results["test"]) == {"loss", "perplexity", "bits_per_byte"}
-    assert set(results["directions"].items()) == {(name, "lower") for name in results["val"]}
+    assert set(results["val"]) == set(results["test"]) == {"loss", "perplexity", "bits_per_byte", "accuracy"}
+    directions = {name: "higher" if name == "accuracy" else "lower" for name in results["val"]}
+    assert results["directions"] == directions
     assert set(results["perf"]) == {"tokens_per_sec", "peak_memory_bytes"}
     run = results["run"]
     assert set(run) <= set(RunRecord.__annotations__)

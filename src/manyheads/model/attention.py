@@ -98,8 +98,10 @@ class Attention(nn.Module):
         key = self.key(x).unflatten(-1, (-1, self.head_dim))  # [B, T, G, K]
         value = self.value(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B, G, T, K]
         if self.query_norm is not None and self.key_norm is not None:
-            # under autocast the norms' weights are float32, and so is what they return
-            query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)
+            # under autocast the norms' weights are float32, and a norm of two precisions is a slow one
+            wide = self.query_norm.weight.dtype
+            query = self.query_norm(query.to(wide)).to(value.dtype)
+            key = self.key_norm(key.to(wide)).to(value.dtype)
         if context.rotation is not None:
             query, key = context.rotation.rotate(query), context.rotation.rotate(key)
         query, key = query.transpose(1, 2), key.transpose(1, 2)

@@ -256,7 +256,7 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     check_divides("model.dim", settings["dim"], "model.num_heads", settings["num_heads"])
     check_divides("model.num_heads", settings["num_heads"], "model.num_kv_heads", kv_heads)
     ff_dim = settings["ff_dim"] or ACTIVATIONS[settings["activation"]].default_width(settings["dim"])
-    return {**settings, "num_kv_heads": kv_heads, "ff_dim": ff_dim}
+    return settings | {"num_kv_heads": kv_heads, "ff_dim": ff_dim} | check_scaling(settings).bounds
 
 
 def _check_pairs(settings: dict[str, Any]) -> None:

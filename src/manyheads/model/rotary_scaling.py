@@ -28,6 +28,11 @@ class Scaling(NamedTuple):
         return SCALINGS[self.kind].amplitude(self.factor)
 
     @property
+    def bounds(self) -> dict[str, float]:
+        """`rotary_slow` and `rotary_fast`, where the kind has them."""
+        return {} if SCALINGS[self.kind].fast is None else {"rotary_slow": self.slow, "rotary_fast": self.fast}
+
+    @property
     def grows(self) -> bool:
         """Whether angles depend on the length of the row."""
         return SCALINGS[self.kind].grows

@@ -36,7 +36,7 @@ class Qwen3(Llama):
         settings = super().settings(config) | {"window": window}
         num_layers = config["num_hidden_layers"]
         layers = config.get("layer_types")
-        if window is None or layers is None and config.get("max_window_layers", 28) >= num_layers:
+        if window is None or (layers is None and config.get("max_window_layers", 28) >= num_layers):
             return settings | {"window": None}
         for every in (None, *range(1, num_layers + 1)):
             if layers == _layers(num_layers, window, every):
@@ -48,5 +48,5 @@ class Qwen3(Llama):
 
 
 def _layers(num_layers: int, window: int | None, full_every: int | None) -> list[str]:
-    full = [window is None or bool(full_every) and (i + 1) % full_every == 0 for i in range(num_layers)]
+    full = [window is None or (bool(full_every) and (i + 1) % full_every == 0) for i in range(num_layers)]
     return [FULL if seen else WINDOWED for seen in full]

@@ -50,8 +50,8 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     name = rope.get("rope_type") or rope.get("type", "default")
     kinds = {theirs: ours for ours, theirs in TYPES.items()}
-    neutral = {None, 1.0} if "partial_rotary_factor" in rope else {None}
-    unknown = [key for key, value in rope.items() if key not in READ and value not in neutral]
+    neutral = {"partial_rotary_factor": 1.0, "truncate": True}
+    unknown = [key for key, value in rope.items() if key not in READ and value not in (None, neutral.get(key))]
     if name not in kinds or unknown:
         what = f"rope_type={name}" if name not in kinds else f"{unknown[0]}={rope[unknown[0]]} of the rotary positions"
         raise UserError(f"config.json: {what} has no counterpart in Decoder: choose a model without it.")
