@@ -12,6 +12,11 @@ from torch import Tensor
 from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.model.checks import check_positive
 
+NEEDED = {"rotary_factor": "8, how many times longer rows may be", "original_max_positions": "2048"}
+"""The settings without a default, and an example of each."""
+
+BOUNDS = ("rotary_slow", "rotary_fast")
+
 
 class Scaling(NamedTuple):
     """The numbers of one kind. Turns are counted over the `original` positions."""
@@ -30,7 +35,8 @@ class Scaling(NamedTuple):
     @property
     def bounds(self) -> dict[str, float]:
         """`rotary_slow` and `rotary_fast`, where the kind has them."""
-        return {} if SCALINGS[self.kind].fast is None else {"rotary_slow": self.slow, "rotary_fast": self.fast}
+        pairs = zip(BOUNDS, (self.slow, self.fast), strict=True)
+        return {key: value for key, value in pairs if key in SCALINGS[self.kind].uses}
 
     @property
     def grows(self) -> bool:
@@ -46,8 +52,8 @@ class Kind(NamedTuple):
     """What tells one kind of scaling from another."""
 
     scale: Callable[[Tensor, float, Scaling], Tensor]
-    needs_original: bool
-    fast: float | None = None  # the default of `rotary_fast`; None: the kind has no such bounds
+    uses: tuple[str, ...]  # which of the settings
+    fast: float = 0.0  # the default of `rotary_fast`
     amplitude: Callable[[float], float] = lambda factor: 1.0
     grows: bool = False
 
@@ -97,79 +103,64 @@ def dynamic_base(base: float, lengths: Tensor, scaling: Scaling, head_dim: int) 
 
 
 SCALINGS: dict[str, Kind] = {
-    "none": Kind(_plain, needs_original=False),
-    "linear": Kind(_linear, needs_original=False),
-    "dynamic": Kind(_plain, needs_original=True, grows=True),
+    "none": Kind(_plain, uses=()),
+    "linear": Kind(_linear, uses=("rotary_factor",)),
+    "dynamic": Kind(_plain, uses=tuple(NEEDED), grows=True),
     # sqrt(1/t) = 0.1 ln s + 1: Peng et al. 2023, section 3.4
-    "yarn": Kind(_yarn, needs_original=True, fast=32.0, amplitude=lambda factor: 0.1 * math.log(factor) + 1),
-    "llama3": Kind(_llama3, needs_original=True, fast=4.0),
+    "yarn": Kind(_yarn, uses=(*NEEDED, *BOUNDS), fast=32.0, amplitude=lambda factor: 0.1 * math.log(factor) + 1),
+    "llama3": Kind(_llama3, uses=(*NEEDED, *BOUNDS), fast=4.0),
 }
 
 
 def check_scaling(settings: Mapping[str, Any]) -> Scaling:
     """The scaling out of a network's settings. Raises UserError where a number is missing, out of range or of no use."""
-    name = settings["rotary_scaling"]
-    check_choice("model.rotary_scaling", name, SCALINGS)
-    kind = SCALINGS[name]
-    used = {
-        "rotary_factor": name != "none",
-        "original_max_positions": kind.needs_original,
-        "rotary_slow": kind.fast is not None,
-        "rotary_fast": kind.fast is not None,
-    }
-    for key, use in used.items():
-        if settings[key] is not None and not use:
-            fitting = ", ".join(n for n, k in SCALINGS.items() if n != "none" and _uses(k, key))
+    choice = settings["rotary_scaling"]
+    check_choice("model.rotary_scaling", choice, SCALINGS)
+    kind = SCALINGS[choice]
+    for key in (*NEEDED, *BOUNDS):
+        if settings[key] is not None and key not in kind.uses:
+            fitting = ", ".join(other for other, its in SCALINGS.items() if key in its.uses)
             raise UserError(
-                f"model.{key}={settings[key]} has no use with model.rotary_scaling={name}: "
+                f"model.{key}={settings[key]} has no use with model.rotary_scaling={choice}: "
                 f"set model.rotary_scaling to one of {fitting}, or model.{key}=null."
             )
-    if name == "none":
+    if not kind.uses:
         return Scaling()
     _check_numbers(settings, kind)
     return Scaling(
-        kind=name,
+        kind=choice,
         factor=float(settings["rotary_factor"]),
         original=settings["original_max_positions"] or 0,
         slow=1.0 if settings["rotary_slow"] is None else float(settings["rotary_slow"]),
-        fast=(kind.fast or 0.0) if settings["rotary_fast"] is None else float(settings["rotary_fast"]),
+        fast=kind.fast if settings["rotary_fast"] is None else float(settings["rotary_fast"]),
     )
 
 
-def _uses(kind: Kind, key: str) -> bool:
-    return {"rotary_factor": True, "original_max_positions": kind.needs_original}.get(key, kind.fast is not None)
-
-
 def _check_numbers(settings: Mapping[str, Any], kind: Kind) -> None:
-    name = settings["rotary_scaling"]
+    choice = settings["rotary_scaling"]
     if settings["positions"] != "rotary":
         raise UserError(
-            f"model.rotary_scaling={name} needs rotary positions, and model.positions={settings['positions']}: "
+            f"model.rotary_scaling={choice} needs rotary positions, and model.positions={settings['positions']}: "
             "set model.positions=rotary, or model.rotary_scaling=none."
         )
-    missing = [key for key in ("rotary_factor", "original_max_positions") if settings[key] is None]
-    if missing and (missing[0] == "rotary_factor" or kind.needs_original):
-        example = {"rotary_factor": "8, how many times longer rows may be", "original_max_positions": "2048"}
-        raise UserError(
-            f"model.rotary_scaling={name} needs model.{missing[0]}: set it, such as to {example[missing[0]]}."
-        )
+    for key, example in NEEDED.items():
+        if settings[key] is None and key in kind.uses:
+            raise UserError(f"model.rotary_scaling={choice} needs model.{key}: set it, such as to {example}.")
     check_range("model.rotary_factor", settings["rotary_factor"], 1)
-    if kind.needs_original:
+    if settings["original_max_positions"] is not None:
         check_count("model.original_max_positions", settings["original_max_positions"])
     if settings["rotary_base"] <= 1:
         raise UserError(f"model.rotary_base={settings['rotary_base']}: set a number above 1 to scale its angles.")
     if kind.grows and settings["dim"] // settings["num_heads"] == 2:
         raise UserError(
-            f"model.rotary_scaling={name} needs heads wider than 2: set model.num_heads below {settings['num_heads']}."
+            f"model.rotary_scaling={choice} needs heads wider than 2: set model.num_heads below {settings['num_heads']}."
         )
     _check_bounds(settings, kind)
 
 
 def _check_bounds(settings: Mapping[str, Any], kind: Kind) -> None:
-    if kind.fast is None:
-        return
     slow = 1.0 if settings["rotary_slow"] is None else settings["rotary_slow"]
     fast = kind.fast if settings["rotary_fast"] is None else settings["rotary_fast"]
     check_positive("model.rotary_slow", slow)
-    if not slow < fast:
+    if "rotary_fast" in kind.uses and not slow < fast:
         raise UserError(f"model.rotary_slow={slow} is not below model.rotary_fast={fast}: set a smaller rotary_slow.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manyheads.errors import UserError
+from manyheads.model.rotary_scaling import SCALINGS
 
 TYPES = {"none": "default", "linear": "linear", "dynamic": "dynamic", "yarn": "yarn", "llama3": "llama3"}
 """Ours to theirs."""
@@ -27,7 +28,7 @@ READ = {
 
 def can_be_written(settings: Mapping[str, Any]) -> bool:
     """Whether the config has a place for all: with `dynamic` the limit's place is taken by the original positions."""
-    return settings["rotary_scaling"] != "dynamic" or settings["max_positions"] is None
+    return not SCALINGS[settings["rotary_scaling"]].grows or settings["max_positions"] is None
 
 
 def written(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,9 +40,9 @@ def written(settings: Mapping[str, Any]) -> dict[str, Any]:
             rope[theirs] = settings[ours]
     # transformers 4 reads rope_theta and rope_scaling, 5 rope_parameters
     config: dict[str, Any] = {"rope_theta": settings["rotary_base"], "rope_parameters": rope}
-    if kind != "none":
+    if SCALINGS[kind].uses:
         config["rope_scaling"] = dict(rope)
-    limit = rope.pop(NUMBERS["original_max_positions"]) if kind == "dynamic" else settings["max_positions"]
+    limit = rope.pop(NUMBERS["original_max_positions"]) if SCALINGS[kind].grows else settings["max_positions"]
     return config if limit is None else config | {"max_position_embeddings": limit}
 
 
@@ -55,17 +56,15 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
     if name not in kinds or unknown:
         what = f"rope_type={name}" if name not in kinds else f"{unknown[0]}={rope[unknown[0]]} of the rotary positions"
         raise UserError(f"config.json: {what} has no counterpart in Decoder: choose a model without it.")
-    limit = config.get("max_position_embeddings")
+    limit, kind = config.get("max_position_embeddings"), SCALINGS[kinds[name]]
     settings = {
         "rotary_base": float(rope.get("rope_theta") or config.get("rope_theta", 10000.0)),
         "rotary_scaling": kinds[name],
-        "max_positions": limit,
+        "max_positions": None if kind.grows else limit,
     }
-    if kinds[name] != "none":
+    if "rotary_factor" in kind.uses:
         settings["rotary_factor"] = rope["factor"]
-    if kinds[name] == "dynamic":
-        return settings | {"original_max_positions": config["max_position_embeddings"], "max_positions": None}
-    if kinds[name] in BOUNDS:
-        original = rope.get(NUMBERS["original_max_positions"]) or config["max_position_embeddings"]
-        settings["original_max_positions"] = original
+    if "original_max_positions" in kind.uses:
+        given = None if kind.grows else rope.get(NUMBERS["original_max_positions"])
+        settings["original_max_positions"] = given or config["max_position_embeddings"]
     return settings | {ours: rope.get(theirs) for ours, theirs in BOUNDS.get(kinds[name], {}).items()}
