@@ -173,7 +173,7 @@ def test_a_runs_numbers_have_the_names_that_people_plot_and_compare(tiny_trained
     import csv
     import json
 
-    metrics = {"loss", "perplexity", "bits_per_byte"}
+    metrics = {"loss", "perplexity", "bits_per_byte", "accuracy"}
     results = tiny_trained.results
     assert set(results["val"]) == set(results["test"]) == set(results["directions"]) == metrics, NUMBERS
     assert set(results["perf"]) == {"tokens_per_sec", "peak_memory_bytes"}, NUMBERS

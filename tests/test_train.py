@@ -56,8 +56,9 @@ def test_results_say_how_it_went_and_where_it_comes_from(tiny_trained: Any, corp
     results = tiny_trained.results
     assert set(results) == {"schema", "val", "test", "perf", "run", "directions"}
     assert results["schema"] == 1
-    assert set(results["val"]) == set(results["test"]) == {"loss", "perplexity", "bits_per_byte"}
-    assert set(results["directions"].items()) == {(name, "lower") for name in results["val"]}
+    assert set(results["val"]) == set(results["test"]) == {"loss", "perplexity", "bits_per_byte", "accuracy"}
+    directions = {name: "higher" if name == "accuracy" else "lower" for name in results["val"]}
+    assert results["directions"] == directions
     assert set(results["perf"]) == {"tokens_per_sec", "peak_memory_bytes"}
     run = results["run"]
     assert set(run) <= set(RunRecord.__annotations__)
@@ -338,6 +339,18 @@ def test_debug_overfit_learns_one_row_by_heart(cli: Callable[..., Any], corpus: 
     assert done.metrics[-1]["train/loss"] < 0.05
     config, _ = read_config(type("Folder", (), {"config": done.folder / "config.yaml"})())
     assert (config.model.dropout, config.task.batch_size) == (0.0, 1)
+
+
+@pytest.mark.slow
+def test_the_transformer_of_2017_runs_as_given(cli: Callable[..., Any]) -> None:
+    """One step of the whole recipe on the data that is always there: guards a vocabulary that it cannot fill."""
+    done = cli("train", "experiment=transformer_512", "debug=fast")
+    assert done.code == 0, done.err
+    config, _ = read_config(type("Folder", (), {"config": done.folder / "config.yaml"})())
+    assert (config.tokenizer.vocab_size, config.task.batch_size, config.trainer.max_epochs) == (10_000, 32, 5)
+    assert config.optim._target_ == "manyheads.optim.adam.adam"
+    assert 8 < done.metrics[0]["train/loss"] < 10  # ln 10,000 = 9.2
+    assert 0 <= done.results["val"]["accuracy"] < 0.2
 
 
 # compiled

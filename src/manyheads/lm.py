@@ -142,9 +142,9 @@ class LM(pl.LightningModule):
 
         Added up in float64, so that the sum over a split does not depend on how it was cut into batches.
         """
-        losses = self.head.losses(self.network(batch), batch)
+        losses, correct = self.head.scores(self.network(batch), batch)
         learned = batch["labels"] != IGNORE
-        _update(metrics, HeadOutput(losses.sum(dtype=torch.float64), learned.sum()), batch)
+        _update(metrics, HeadOutput(losses.sum(dtype=torch.float64), learned.sum(), correct.sum()), batch)
         return losses, learned
 
     def on_test_epoch_start(self) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
 from manyheads.data.source import SPLITS, Source
-from manyheads.head.base import Head, HeadOutput
+from manyheads.head.base import Head, HeadOutput, Scores
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
 from manyheads.tokenizer.base import Tokenizer
@@ -181,9 +181,10 @@ class ScriptedHead(Head):
         """The sum of the cross-entropies in nats, and the count of labels."""
         return HeadOutput(self.losses(hidden, batch).sum(), (batch["labels"] != IGNORE).sum())
 
-    def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """The cross-entropy of each label in nats, [B, T]."""
-        return F.cross_entropy(hidden.transpose(1, 2), batch["labels"], ignore_index=IGNORE, reduction="none")
+    def scores(self, hidden: Tensor, batch: Batch) -> Scores:
+        """The cross-entropy of each label in nats, and whether it has the highest logit."""
+        losses = F.cross_entropy(hidden.transpose(1, 2), batch["labels"], ignore_index=IGNORE, reduction="none")
+        return Scores(losses, hidden.argmax(-1) == batch["labels"])
 
 
 def scripted(rule: Rule, vocab_size: int, *, max_positions: int | None = None) -> tuple[ScriptedNetwork, ScriptedHead]:

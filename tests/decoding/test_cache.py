@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from manyheads.decoding.cache import Cache, causal_mask
+from manyheads.batch import Batch
+from manyheads.decoding.cache import Cache, RereadingCache, causal_mask
 
 
 def test_keys_and_values_lie_one_after_the_other() -> None:
@@ -52,3 +53,42 @@ def test_masks_by_hand() -> None:
     assert ragged is not None
     assert ragged.int().tolist() == [[[[1, 1, 0], [0, 0, 1]]]]
     assert causal_mask(None, 1, 3, device) is None
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_a_window_is_counted_from_the_newest_position_back(window: int) -> None:
+    """Three new positions after two cached ones, the first of them padding in the second row."""
+    segments = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
+    mask = causal_mask(segments, 3, 5, torch.device("cpu"), window)
+    assert mask is not None
+    for row in range(2):
+        seen = [[i - window < j <= i and bool(segments[row, j]) for j in range(5)] for i in (2, 3, 4)]
+        assert mask[row, 0].tolist() == seen
+
+
+def test_a_window_that_holds_everything_needs_no_mask_for_one_position() -> None:
+    assert causal_mask(None, 1, 4, torch.device("cpu"), 4) is None
+    assert causal_mask(None, 1, 4, torch.device("cpu"), 3).tolist() == [[False, True, True, True]]  # type: ignore[union-attr]
+
+
+def test_a_row_that_is_read_again_has_all_its_tokens_places_and_segments() -> None:
+    """Padding of the prompt, then a step without positions or segments, then one of a row that has ended."""
+    cache = RereadingCache(num_layers=1, batch_size=2, max_len=4, until=2)
+    first = Batch(
+        input_ids=torch.tensor([[7, 8], [9, 9]]),
+        positions=torch.tensor([[0, 1], [0, 0]]),
+        segments=torch.tensor([[1, 1], [0, 1]]),
+    )
+    assert cache.whole(first) is None
+    cache.advance(2)
+    whole = cache.whole(Batch(input_ids=torch.tensor([[5], [6]])))
+    assert whole is not None
+    assert whole["input_ids"].tolist() == [[7, 8, 5], [9, 9, 6]]
+    assert whole["positions"].tolist() == [[0, 1, 2], [0, 0, 2]]
+    assert whole["segments"].tolist() == [[1, 1, 1], [0, 1, 1]]
+    cache.advance(1)
+    ended = {"positions": torch.tensor([[3], [0]]), "segments": torch.tensor([[1], [0]])}
+    whole = cache.whole(Batch(input_ids=torch.tensor([[4], [0]]), **ended))  # type: ignore[typeddict-item]
+    assert whole is not None
+    assert whole["segments"].tolist() == [[1, 1, 1, 1], [0, 1, 1, 0]]
+    assert Cache(num_layers=1, batch_size=2, max_len=4).whole(first) is None

@@ -24,7 +24,7 @@ class Whole(Half):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(2))
 
-    def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
+    def scores(self, hidden: Tensor, batch: Batch) -> Scores:
         return hidden[..., 0] * self.weight[0]
 
 
@@ -42,6 +42,6 @@ def test_a_head_is_a_module_that_is_called() -> None:
 
 def test_sum_and_count_come_in_this_order() -> None:
     """`count` is also a method of every tuple: the field must win."""
-    loss_sum, count = HeadOutput(torch.tensor(6.0), torch.tensor(3))
+    loss_sum, count, _ = HeadOutput(torch.tensor(6.0), torch.tensor(3))
     assert (loss_sum.item(), count.item()) == (6.0, 3)
     assert isinstance(HeadOutput(loss_sum, count).count, Tensor)

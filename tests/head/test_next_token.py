@@ -72,7 +72,13 @@ def test_a_negative_std_is_refused() -> None:
         NextToken(dim=2, vocab_size=2, init_std=-1)
 
 
-OPTIONS: list[dict[str, float]] = [{"z_loss": 0.1}, {"label_smoothing": 0.3}, {"mtp_tokens": 2}, {"chunked": True}]
+OPTIONS: list[dict[str, float]] = [
+    {"z_loss": 0.1},
+    {"label_smoothing": 0.3},
+    {"mtp_tokens": 2},
+    {"chunked": True},
+    {"softcap": 0.4},
+]
 ALL: dict[str, float] = {name: value for option in OPTIONS for name, value in option.items()}
 
 
@@ -151,3 +157,36 @@ def test_options_out_of_range_are_refused(options: dict[str, float], text: str) 
     with pytest.raises(UserError) as caught:
         NextToken(dim=2, vocab_size=2, **options)  # type: ignore[arg-type]
     assert text in str(caught.value)
+
+
+def test_a_soft_cap_bounds_the_logits() -> None:
+    """c tanh(logit / c) on top of the bias, in generation and in the loss alike."""
+    torch.manual_seed(0)
+    plain, capped = NextToken(dim=4, vocab_size=7, bias=True), NextToken(dim=4, vocab_size=7, bias=True, softcap=0.3)
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.normal_()
+    capped.load_state_dict(plain.state_dict())
+    hidden, labels = torch.randn(2, 3, 4), torch.randint(0, 7, (2, 3))
+    expected = 0.3 * torch.tanh(plain.logits(hidden) / 0.3)
+    torch.testing.assert_close(capped.logits(hidden), expected)
+    batch = Batch(input_ids=labels, labels=labels)
+    wanted = torch.nn.functional.cross_entropy(expected.flatten(0, 1), labels.flatten(), reduction="none").view(2, 3)
+    torch.testing.assert_close(capped.losses(hidden, batch), wanted)
+    torch.testing.assert_close(capped(hidden, batch).loss_sum, wanted.sum())
+    with pytest.raises(UserError, match=r"head.softcap=0: set a number above 0, or null."):
+        NextToken(dim=4, vocab_size=7, softcap=0)
+
+
+def test_right_labels_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ties (the first of two equal logits counts, as greedy decoding takes it) and ignored labels."""
+    head = NextToken(dim=3, vocab_size=3)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(3))
+    hidden = torch.tensor([[[3.0, 0, 0], [0, 0, 3.0], [1, 1, 0], [1, 1, 0], [0, 3.0, 0]]])
+    labels = torch.tensor([[0, 1, 0, 1, IGNORE]])
+    for logits_at_once in (2**20, 6):  # all positions, and two at a time
+        monkeypatch.setattr("manyheads.head.next_token.CPU_LOGITS", logits_at_once)
+        scores = head.scores(hidden, Batch(input_ids=labels, labels=labels))
+        assert scores.correct.tolist() == [[True, False, True, False, False]]
+        assert scores.losses.shape == (1, 5)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -96,3 +97,123 @@ def test_the_mask_is_minus_infinity_across_segments_and_ahead(dtype: torch.dtype
     seen = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     assert (mask[0, 0] == 0).int().tolist() == seen
     assert (mask[0, 0] == float("-inf")).int().tolist() == [[1 - value for value in row] for row in seen]
+
+
+@pytest.mark.parametrize("segments", [None, torch.tensor([[1, 1, 1, 2, 2, 2], [0, 1, 1, 1, 1, 1]])])
+@pytest.mark.parametrize("window", [1, 3, 6, 9])
+def test_a_window_counts_itself(segments: torch.Tensor | None, window: int) -> None:
+    """Guards the two ends: position i sees i - window + 1 .. i of its segment."""
+    ids = torch.zeros(2, 6, dtype=torch.long)
+    batch: Any = {"input_ids": ids} if segments is None else {"input_ids": ids, "segments": segments}
+    mask, _ = attention_mask(batch, None, torch.float32, window=window, explicit=True)
+    assert mask is not None
+    kinds = torch.ones_like(ids) if segments is None else segments
+    for row in range(2):
+        seen = [[int(i - window < j <= i and kinds[row, i] == kinds[row, j]) for j in range(6)] for i in range(6)]
+        assert (mask.expand(2, 1, 6, 6)[row, 0] == 0).int().tolist() == seen
+
+
+def test_a_window_that_holds_the_whole_row_leaves_the_mask_to_sdpa() -> None:
+    ids = torch.zeros(1, 6, dtype=torch.long)
+    assert attention_mask({"input_ids": ids}, None, torch.float32, window=6) == (None, True)
+    assert attention_mask({"input_ids": ids}, None, torch.float32, window=5)[0] is not None
+
+
+def test_one_new_token_sees_its_window_of_the_cache() -> None:
+    cache = Cache(num_layers=1, batch_size=1, max_len=6)
+    cache.advance(4)
+    mask, is_causal = attention_mask({"input_ids": torch.zeros(1, 1, dtype=torch.long)}, cache, torch.float32, window=2)
+    assert mask is not None
+    assert not is_causal
+    assert (mask == 0).int().tolist() == [[0, 0, 0, 1, 1]]
+
+
+def test_a_sink_by_hand() -> None:
+    """One key of score 0 beside a sink of ln 3: the value's weight is 1 / (1 + 3)."""
+    attention = Attention(dim=4, num_heads=1, num_kv_heads=1, bias=False, dropout=0.0, sinks=True)
+    attention.load_state_dict(
+        {f"{name}.weight": torch.eye(4) for name in ("query", "value", "output")}
+        | {"key.weight": torch.zeros(4, 4), "sinks": torch.tensor([math.log(3)])}
+    )
+    x = torch.ones(1, 1, 4)
+    torch.testing.assert_close(attention(x, CAUSAL._replace(is_causal=False), 0), x / 4)
+
+
+def test_a_soft_cap_by_hand() -> None:
+    """Scores 0 and s with cap c: the second weight is sigmoid(c tanh(s / c)). Here s = 4 / sqrt(4) = 2 and c = 0.5."""
+    attention = Attention(dim=4, num_heads=1, num_kv_heads=1, bias=False, dropout=0.0, softcap=0.5)
+    attention.load_state_dict({f"{name}.weight": torch.eye(4) for name in ("query", "key", "value", "output")})
+    x = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0]]])
+    mask = torch.tensor([[0.0, float("-inf")], [0.0, 0.0]])
+    mixed = attention(x, CAUSAL._replace(mask=mask, is_causal=False), 0)
+    assert mixed[0, 1, 0].item() == pytest.approx(2 / (1 + math.exp(-0.5 * math.tanh(2 / 0.5))), rel=1e-6)
+
+
+def theirs(kind: str, window: int | None) -> Any:
+    """One attention layer of transformers, 4 heads of width 8 in 2 groups, random weights."""
+    from transformers.models.gemma2.modeling_gemma2 import Gemma2Attention, Gemma2Config
+    from transformers.models.gpt_oss.modeling_gpt_oss import GptOssAttention, GptOssConfig
+
+    shared: dict[str, Any] = {
+        "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "num_hidden_layers": 2,
+        "sliding_window": window, "attn_implementation": "eager",
+    }  # fmt: skip
+    if kind == "gemma2":
+        return Gemma2Attention(Gemma2Config(**shared, attn_logit_softcapping=0.7, query_pre_attn_scalar=8), 0)
+    return GptOssAttention(GptOssConfig(**shared, num_local_experts=2, attention_bias=True), 0)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize(("kind", "options"), [("gemma2", {"softcap": 0.7}), ("gpt_oss", {"sinks": True})])
+def test_transformers_computes_the_same_with_caps_and_sinks(
+    kind: str, options: dict[str, Any], window: int | None
+) -> None:
+    """Outputs and gradients, those of the sinks too: SDPA is to hand them on through its mask."""
+    torch.manual_seed(0)
+    oracle = theirs(kind, window)
+    for parameter in oracle.parameters():
+        torch.nn.init.normal_(parameter, 0.0, 0.5)
+    ours = Attention(dim=32, num_heads=4, num_kv_heads=2, bias=kind == "gpt_oss", dropout=0.0, **options)
+    given = oracle.state_dict()
+    names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"}
+    state = {
+        n: given[n if n == "sinks" else n.replace(n.split(".")[0], names[n.split(".")[0]])] for n in ours.state_dict()
+    }
+    ours.load_state_dict(state)
+    x = torch.randn(2, 6, 32)
+    ids = torch.zeros(2, 6, dtype=torch.long)
+    mask, _ = attention_mask({"input_ids": ids}, None, torch.float32, window=window, explicit=True)
+    assert mask is not None
+    turns = torch.ones(1, 6, 4 if kind == "gpt_oss" else 8), torch.zeros(1, 6, 4 if kind == "gpt_oss" else 8)
+    wanted = oracle(x, position_embeddings=turns, attention_mask=mask[None, None])[0]
+    found = ours(x, CAUSAL._replace(mask=mask, is_causal=False), 0)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    pull = torch.randn_like(found)
+    found.backward(pull)
+    wanted.backward(pull)
+    torch.testing.assert_close(ours.value.weight.grad, oracle.v_proj.weight.grad, rtol=1e-4, atol=1e-4)
+    if ours.sinks is not None:
+        torch.testing.assert_close(ours.sinks.grad, oracle.sinks.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_far_cap_changes_nothing_and_a_deep_sink_takes_nothing() -> None:
+    """The explicit path against SDPA's, with groups and a mask of each row."""
+    torch.manual_seed(0)
+    plain = Attention(dim=32, num_heads=4, num_kv_heads=2, bias=True, dropout=0.0)
+    x, segments = torch.randn(2, 6, 32), torch.tensor([[1, 1, 1, 2, 2, 2], [0, 1, 1, 1, 1, 1]])
+    mask, _ = attention_mask({"input_ids": segments, "segments": segments}, None, torch.float32)
+    context = CAUSAL._replace(mask=mask, is_causal=False)
+    for options in ({"softcap": 1e4}, {"sinks": True}, {"softcap": 1e4, "sinks": True}):
+        other = Attention(dim=32, num_heads=4, num_kv_heads=2, bias=True, dropout=0.0, **options)  # type: ignore[arg-type]
+        other.load_state_dict(
+            plain.state_dict() | ({"sinks": torch.full((4,), -80.0)} if other.sinks is not None else {})
+        )
+        torch.testing.assert_close(other(x, context, 0), plain(x, context, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_of_the_explicit_path_is_off_in_eval() -> None:
+    attention = Attention(dim=8, num_heads=2, num_kv_heads=2, bias=False, dropout=0.5, softcap=5.0)
+    x, context = torch.randn(1, 6, 8), CAUSAL._replace(mask=torch.zeros(6, 6), is_causal=False)
+    assert not torch.equal(attention(x, context, 0), attention(x, context, 0))
+    attention.eval()
+    assert torch.equal(attention(x, context, 0), attention(x, context, 0))

@@ -3,9 +3,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from manyheads.batch import IGNORE, Batch
+from manyheads.build import CONF_DIR
+from manyheads.decoding.generate import generate
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
@@ -20,6 +23,40 @@ def network(**settings: Any) -> Decoder:
     return made.double()
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "qk_norm": {"qk_norm": True},
+    "window": {"window": 3},
+    "window of one": {"window": 1},
+    "full_every": {"window": 2, "full_every": 2},
+    "softcap": {"attention_softcap": 0.5},
+    "sinks": {"sinks": True},
+    "parallel": {"block": "parallel"},
+    "parallel_one_norm": {"block": "parallel_one_norm", "bias": True, "norm": "layernorm"},
+    "alibi": {"positions": "alibi"},
+    "linear": {"rotary_scaling": "linear", "rotary_factor": 2.0},
+    "yarn": {"rotary_scaling": "yarn", "rotary_factor": 2.0, "original_max_positions": 64},
+    "llama3": {"rotary_scaling": "llama3", "rotary_factor": 2.0, "original_max_positions": 8},
+    "window, sinks": {"window": 3, "sinks": True},
+    "alibi, window, sinks": {"positions": "alibi", "window": 3, "full_every": 2, "sinks": True},
+    "alibi, softcap": {"positions": "alibi", "attention_softcap": 0.5, "norm_position": "post"},
+    "all": {
+        "qk_norm": True, "window": 3, "full_every": 2, "attention_softcap": 0.5, "sinks": True, "block": "parallel",
+        "rotary_scaling": "llama3", "rotary_factor": 2.0, "original_max_positions": 8,
+    },
+}  # fmt: skip
+DYNAMIC: dict[str, Any] = {"rotary_scaling": "dynamic", "rotary_factor": 4.0, "original_max_positions": 5}
+
+
+def optional(**options: Any) -> Decoder:
+    """With an option on, and the weights that it brings far from where they start."""
+    net = network(**{"num_kv_heads": 2} | options)
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.endswith(("sinks", "query_norm.weight", "key_norm.weight")):
+                parameter.normal_(1.0, 0.5)
+    return net
+
+
 def settings_for(positions: str) -> dict[str, Any]:
     return {"positions": positions, "max_positions": 12 if positions == "learned" else None, "num_kv_heads": 2}
 
@@ -28,7 +65,20 @@ def settings_for(positions: str) -> dict[str, Any]:
 @pytest.mark.parametrize("positions", KINDS)
 def test_packed_documents_are_separate_documents(positions: str, norm_position: str) -> None:
     """Guards leaks across documents and positions that run on: losses and gradients equal those of one row a document."""
-    net = network(**settings_for(positions), norm_position=norm_position)
+    check_packing(network(**settings_for(positions), norm_position=norm_position))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_packed_documents_are_separate_documents_with_each_option(name: str) -> None:
+    check_packing(optional(**OPTIONS[name]))
+
+
+def test_packed_documents_are_separate_documents_with_dynamic_angles() -> None:
+    """The row is longer than 3, so is the first document; the length that counts is each document's own."""
+    check_packing(optional(**DYNAMIC | {"original_max_positions": 3}))
+
+
+def check_packing(net: Decoder) -> None:
     head = NextToken(dim=16, vocab_size=20, weight=net.output_weight)
     documents = [torch.randint(0, 20, (length,)) for length in (4, 3, 2)]
     packed = Batch(
@@ -54,7 +104,15 @@ def test_packed_documents_are_separate_documents(positions: str, norm_position: 
 @pytest.mark.parametrize("positions", KINDS)
 def test_cached_steps_of_left_padded_prompts_equal_whole_rows(positions: str) -> None:
     """Guards the cache, its mask over padding, and positions: each row alone, uncached and unpadded, is the oracle."""
-    net = network(**settings_for(positions)).eval()
+    check_cached_steps(network(**settings_for(positions)).eval())
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_cached_steps_of_left_padded_prompts_equal_whole_rows_with_each_option(name: str) -> None:
+    check_cached_steps(optional(**OPTIONS[name]).eval())
+
+
+def check_cached_steps(net: Decoder) -> None:
     rows = [torch.randint(0, 20, (length,)) for length in (9, 6, 7)]
     prompt, pads = 6, [0, 3, 2]  # 3 steps follow; prompts are 6, 3 and 4 tokens long
     ids = torch.zeros(3, prompt, dtype=torch.long)
@@ -83,6 +141,98 @@ def test_cached_pieces_of_whole_rows(positions: str, pieces: list[int]) -> None:
     cache = net.new_cache(2, 7)
     hidden = torch.cat([net(Batch(input_ids=piece), cache) for piece in ids.split(pieces, 1)], 1)
     torch.testing.assert_close(hidden, net(Batch(input_ids=ids)), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_cached_pieces_of_whole_rows_with_each_option(name: str) -> None:
+    net, ids = optional(**OPTIONS[name]).eval(), torch.randint(0, 20, (2, 7))
+    cache = net.new_cache(2, 7)
+    hidden = torch.cat([net(Batch(input_ids=piece), cache) for piece in ids.split([3, 1, 1, 2], 1)], 1)
+    torch.testing.assert_close(hidden, net(Batch(input_ids=ids)), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_option_changes_what_is_computed(name: str) -> None:
+    """Guards an option that is accepted and does nothing: the weights that both networks have are the same."""
+    net, plain = optional(**OPTIONS[name]), network(num_kv_heads=2)
+    shared = {n: t for n, t in net.state_dict().items() if n in plain.state_dict()}
+    plain.load_state_dict(shared, strict=False)
+    ids = Batch(input_ids=torch.arange(8)[None])
+    assert not torch.allclose(net(ids), plain(ids), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, "dynamic"])
+def test_greedy_text_with_the_cache_is_the_text_without_it(name: str) -> None:
+    """Ragged prompts, windows that are left behind, rows that are read on from later; each row alone is the same too."""
+    net = optional(**OPTIONS.get(name, DYNAMIC)).float()
+    head = NextToken(dim=16, vocab_size=20, weight=net.output_weight, bias=True, softcap=2.0)
+    with torch.no_grad():
+        head.get_parameter("bias")[0] = -100.0  # no text ends before its time
+    prompts = [[3, 5, 7, 2], [], [11, 4]]
+    with_cache, without = (
+        generate(net, head, prompts, end_id=0, max_new_tokens=12, context=10, use_cache=use) for use in (True, False)
+    )
+    assert with_cache == without
+    assert with_cache == [
+        generate(net, head, [prompt], end_id=0, max_new_tokens=12, context=10)[0] for prompt in prompts
+    ]
+    assert max(map(len, with_cache)) == 12
+
+
+def test_dynamic_angles_with_a_cache_are_those_of_the_whole_row() -> None:
+    """Guards keys kept from a shorter row. Up to the original positions the cache serves; past them all is read again."""
+    net, ids = optional(**DYNAMIC).eval(), torch.randint(0, 20, (2, 9))
+    cache = net.new_cache(2, 9)
+    for piece in ([0, 3], [3, 4], [4, 5], [5, 6], [6, 9]):
+        last = net(Batch(input_ids=ids[:, piece[0] : piece[1]]), cache)
+        whole = net(Batch(input_ids=ids[:, : piece[1]]))[:, piece[0] :]
+        torch.testing.assert_close(last, whole, rtol=1e-10, atol=1e-10)
+    assert cache.length == 9
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, "dynamic"])
+def test_each_option_in_bfloat16_stays_near(name: str) -> None:
+    """Guards precisions that do not fit together, by autocast and in full, in training and through a cache."""
+    net = optional(**OPTIONS.get(name, DYNAMIC)).float()
+    ids, segments = torch.randint(0, 20, (1, 6)), torch.tensor([[1, 1, 1, 2, 2, 0]])
+    batch = Batch(input_ids=ids, segments=segments, positions=torch.tensor([[0, 1, 2, 0, 1, 0]]))
+    exact = net(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = net(batch)
+        near.sum().backward()
+        cache = net.new_cache(1, 6)
+        net(Batch(input_ids=ids[:, :5]), cache)
+        net(Batch(input_ids=ids[:, 5:]), cache)
+    torch.testing.assert_close(near.float(), exact, rtol=0.15, atol=0.15)
+    half = net.bfloat16()(batch)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, rtol=0.2, atol=0.2)
+
+
+def test_sinks_start_at_zero_and_are_drawn_anew() -> None:
+    net = optional(sinks=True)
+    net.reset_parameters()
+    assert not any(block.get_submodule("attention").sinks.any() for block in net.blocks)
+
+
+@pytest.mark.parametrize(
+    ("name", "vocab_size", "parameters"),
+    [
+        ("llama_1b", 128_256, 1_235_814_400),  # of meta-llama/Llama-3.2-1B and Llama-3.1-8B, from their model cards
+        ("llama_8b", 128_256, 8_030_261_248),
+        ("gpt2", 50_257, 124_439_808),
+        # 10,000 embeddings; 6 layers of 4 (D^2 + D), 2 D F + F + D and two norms; no norm at the end
+        ("transformer_512", 10_000, 5_120_000 + 6 * (4 * (512**2 + 512) + 2 * 512 * 2048 + 2048 + 512 + 4 * 512)),
+        ("nano", 256, 16_384 + 2 * (4 * 64**2 + 3 * 64 * 192 + 2 * 64) + 64),
+    ],
+)
+def test_presets_have_the_published_number_of_parameters(name: str, vocab_size: int, parameters: int) -> None:
+    settings = yaml.safe_load((CONF_DIR / "model" / f"{name}.yaml").read_text())
+    assert settings.pop("_target_") == "manyheads.model.decoder.Decoder"
+    with torch.device("meta"):
+        net = Decoder(vocab_size=vocab_size, **settings)
+        head = NextToken(dim=net.dim, vocab_size=vocab_size, weight=net.output_weight)
+    assert sum(p.numel() for p in nn.ModuleList([net, head]).parameters()) == parameters
 
 
 def test_no_position_sees_what_comes_after_it() -> None:
@@ -187,6 +337,11 @@ def test_the_meta_device_costs_no_memory_and_no_randomness() -> None:
         ({"norm_eps": 0}, "model.norm_eps=0: set a number above 0."),
         ({"positions": "learned"}, "set model.max_positions"),
         ({"dim": 12, "num_heads": 4}, "an odd number"),
+        ({"window": 0}, "model.window=0: set a whole number of at least 1."),
+        ({"full_every": 2}, "model.full_every=2 has no use without a window: set model.window"),
+        ({"attention_softcap": 0.0}, "model.attention_softcap=0.0: set a number above 0."),
+        ({"block": "paralel"}, "model.block=paralel is not one of sequential, parallel, parallel_one_norm."),
+        ({"block": "parallel", "norm_position": "post"}, "set model.norm_position=pre, or model.block=sequential."),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused_by_name(settings: dict[str, Any], text: str) -> None:

@@ -21,11 +21,23 @@ GPT2 = LLAMA | {
     "bias": True,
     "activation": "gelu_tanh",
 }
+SCALED = {"rotary_factor": 4.0, "original_max_positions": 5, "num_kv_heads": 2}  # rows are 11 long
 GRID = [
     *[LLAMA | {"num_kv_heads": kv, "tie_embeddings": tied} for kv in (4, 2, 1) for tied in (True, False)],
     LLAMA | {"rotary_base": 50.0, "norm_eps": 0.3, "ff_dim": 20, "max_positions": 32},
     *[GPT2 | {"activation": name, "tie_embeddings": tied} for name in ("gelu_tanh", "gelu") for tied in (True, False)],
     GPT2 | {"activation": "relu", "norm_eps": 0.3, "ff_dim": 20},
+    LLAMA | {"rotary_scaling": "linear", "rotary_factor": 4.0, "max_positions": 32},
+    LLAMA | SCALED | {"rotary_scaling": "dynamic"},
+    LLAMA | SCALED | {"rotary_scaling": "yarn", "original_max_positions": 64, "max_positions": 256, "rotary_fast": 8.0},
+    LLAMA
+    | SCALED
+    | {"rotary_scaling": "llama3", "original_max_positions": 16, "max_positions": 64, "rotary_slow": 0.5},
+    LLAMA | {"window": 4, "num_kv_heads": 2},
+    LLAMA | SCALED | {"window": 4, "rotary_scaling": "dynamic"},
+    LLAMA | {"qk_norm": True, "norm_eps": 0.3, "num_kv_heads": 2, "tie_embeddings": False},
+    LLAMA | {"qk_norm": True, "window": 3, "full_every": 2},
+    LLAMA | {"qk_norm": True, "window": 3, "rotary_scaling": "linear", "rotary_factor": 2.0},
 ]
 MIXTRAL = LLAMA | {"num_experts": 3, "ff_dim": 20}
 OWN = [
@@ -34,6 +46,16 @@ OWN = [
     GPT2 | {"num_kv_heads": 2},
     LLAMA | {"norm_position": "post", "tie_embeddings": False},
     LLAMA | {"positions": "sinusoidal", "scale_embeddings": True, "activation": "relu"},
+    LLAMA | {"window": 3, "full_every": 2},
+    LLAMA | SCALED | {"rotary_scaling": "dynamic", "max_positions": 32},
+    LLAMA | {"attention_softcap": 2.0},
+    LLAMA | {"sinks": True, "qk_norm": True},
+    LLAMA | {"block": "parallel"},
+    LLAMA | {"block": "parallel_one_norm"},
+    LLAMA | {"positions": "alibi"},
+    GPT2 | {"qk_norm": True},
+    GPT2 | {"window": 3},
+    GPT2 | {"block": "parallel"},
 ]
 
 
@@ -73,17 +95,26 @@ IDS = torch.arange(22).view(2, 11) % 23
 def theirs(config: dict[str, Any]) -> Any:
     import transformers
 
-    kinds = {"llama": transformers.LlamaConfig, "gpt2": transformers.GPT2Config}
+    kinds = {
+        "llama": transformers.LlamaConfig, "gpt2": transformers.GPT2Config, "mistral": transformers.MistralConfig,
+        "qwen3": transformers.Qwen3Config,
+    }  # fmt: skip
     rest = {key: value for key, value in config.items() if key not in ("architectures", "model_type")}
     made = kinds[config["model_type"]](**rest, attn_implementation="eager")
     return getattr(transformers, config["architectures"][0])(made).eval()
+
+
+def kind_of(settings: dict[str, Any]) -> str:
+    if settings.get("bias"):
+        return "gpt2"
+    return "qwen3" if settings.get("qk_norm") else "mistral" if "window" in settings else "llama"
 
 
 @pytest.mark.parametrize("settings", GRID)
 def test_transformers_computes_the_same_logits_from_what_is_written(settings: dict[str, Any]) -> None:
     network, head = model(settings)
     config, tensors = to_hugging_face(network, head, end_id=0)
-    assert config["model_type"] == ("gpt2" if settings.get("bias") else "llama")
+    assert config["model_type"] == kind_of(settings)
     oracle = theirs(config)
     missing, unexpected = oracle.load_state_dict(tensors, strict=False)
     assert unexpected == []
@@ -152,6 +183,14 @@ def test_what_no_other_tool_knows_keeps_our_names() -> None:
     assert torch.equal(logits(network, head), logits(*model(LLAMA, bias=True)))
 
 
+def test_capped_logits_are_no_llama_and_keep_their_cap() -> None:
+    network, _ = model(LLAMA)
+    head = NextToken(dim=24, vocab_size=23, weight=network.output_weight, softcap=2.0)
+    config, tensors = to_hugging_face(network, head)
+    assert (config["model_type"], config["final_logit_softcapping"]) == ("manyheads", 2.0)
+    assert from_hugging_face(config, tensors)[0] == network.settings
+
+
 def test_the_first_published_gpt2_names_are_read() -> None:
     """Files from before the prefix, with the causal masks inside."""
     network, head = model(GPT2)
@@ -168,10 +207,10 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
         (
             config | {"model_type": "mamba"},
             tensors,
-            "model_type=mamba cannot be read, only llama, mixtral, gpt2, manyheads",
+            "model_type=mamba cannot be read, only llama, mistral, qwen3, mixtral, gpt2, manyheads",
         ),
         (config | {"attention_bias": True}, tensors, "attention_bias=True has no counterpart"),
-        (config | {"rope_parameters": {"rope_type": "llama3"}}, tensors, "scaled rotary positions"),
+        (config | {"rope_parameters": {"rope_type": "llama3"}}, tensors, "factor is missing"),
         (config | {"head_dim": 5}, tensors, "heads of another width"),
         ({k: v for k, v in config.items() if k != "hidden_size"}, tensors, "hidden_size is missing"),
         (config, shrunk, "lack network.final_norm.weight (1 in all)"),

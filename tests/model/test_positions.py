@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 import torch
 
-from manyheads.model.positions import POSITIONS, Learned, Positions, Rotary, Sinusoidal
+from manyheads.batch import Batch
+from manyheads.model.decoder import Decoder
+from manyheads.model.positions import POSITIONS, Alibi, Learned, Positions, Rotary, Sinusoidal, alibi_slopes
 
 
 def make(kind: type[Positions], **settings: Any) -> Any:
@@ -62,5 +64,58 @@ def test_the_table_grows_and_keeps_float32() -> None:
     assert rotary.state_dict() == {}
 
 
-def test_there_are_four_kinds() -> None:
-    assert sorted(POSITIONS) == ["learned", "none", "rotary", "sinusoidal"]
+def test_alibi_slopes_by_hand() -> None:
+    """8 heads: 1/2 .. 1/256. 6 heads: those of 4, then the first and third of 8 (the paper's 12 heads go the same way)."""
+    assert alibi_slopes(8) == [2.0**-k for k in range(1, 9)]
+    assert alibi_slopes(6) == [2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8, 2.0**-1, 2.0**-3]
+    assert alibi_slopes(1) == [2.0**-8]
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 4, 7, 12, 16])
+def test_alibi_slopes_are_those_of_bloom(heads: int) -> None:
+    from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+
+    theirs = build_alibi_tensor(torch.ones(1, 3), heads, torch.float32)  # [H, 1, S]: slope * position
+    torch.testing.assert_close(torch.tensor(alibi_slopes(heads)), theirs[:, 0, 1])
+
+
+def test_alibi_falls_with_distance() -> None:
+    """Two new positions after two old ones; heads 0 and 1 of two have slopes 1/16 and 1/256."""
+    bias = make(Alibi).bias(2, 4, torch.device("cpu"))
+    assert bias.shape == (1, 2, 2, 4)
+    assert (bias[0, 0] * 16).tolist() == [[-2, -1, 0, 1], [-3, -2, -1, 0]]
+    assert (bias[0, 1] * 256).tolist() == [[-2, -1, 0, 1], [-3, -2, -1, 0]]
+
+
+@pytest.mark.parametrize("heads", [4, 3])
+def test_mpt_of_transformers_computes_the_same(heads: int) -> None:
+    from transformers import MptConfig, MptModel
+
+    torch.manual_seed(0)
+    config = MptConfig(
+        vocab_size=23, d_model=24, n_layers=2, n_heads=heads, max_seq_len=32, attn_implementation="eager"
+    )
+    theirs = MptModel(config).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, 0.1, 0.4)
+    ours = Decoder(
+        vocab_size=23, dim=24, num_layers=2, num_heads=heads, norm="layernorm", activation="gelu", positions="alibi"
+    )
+    given = theirs.state_dict()
+    state = {"embedding.weight": given["wte.weight"], "final_norm.weight": given["norm_f.weight"]}
+    names = {
+        "attention_norm": "norm_1", "feed_forward_norm": "norm_2", "attention.output": "attn.out_proj",
+        "feed_forward.up": "ffn.up_proj", "feed_forward.down": "ffn.down_proj",
+    }  # fmt: skip
+    for i in range(2):
+        state |= {f"blocks.{i}.{our}.weight": given[f"blocks.{i}.{their}.weight"] for our, their in names.items()}
+        parts = given[f"blocks.{i}.attn.Wqkv.weight"].chunk(3)
+        for name, part in zip(("query", "key", "value"), parts, strict=True):
+            state[f"blocks.{i}.attention.{name}.weight"] = part
+    ours.load_state_dict(state)
+    ids = torch.arange(22).view(2, 11) % 23
+    torch.testing.assert_close(ours(Batch(input_ids=ids)), theirs(ids).last_hidden_state, rtol=1e-4, atol=1e-5)
+
+
+def test_there_are_five_kinds() -> None:
+    assert sorted(POSITIONS) == ["alibi", "learned", "none", "rotary", "sinusoidal"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from manyheads.batch import Batch
+
 
 class Cache:
     """Room for `max_len` positions of keys and values in every layer; made by a network's `new_cache`.
@@ -47,6 +49,10 @@ class Cache:
         """Appends one layer's new keys and values [B, G, T, K]; returns all of them, [B, G, S, K] each."""
         return self._append(self._keys, layer, key), self._append(self._values, layer, value)
 
+    def whole(self, batch: Batch) -> Batch | None:
+        """All that was read and the batch that comes next, where the network must read it again; else None."""
+        return None
+
     def advance(self, num_new: int) -> None:
         """Counts `num_new` positions as read; called once, after every layer has been updated."""
         self.length += num_new
@@ -60,7 +66,30 @@ class Cache:
         return room[:, :, :end]
 
 
-def causal_mask(segments: Tensor | None, num_new: int, num_keys: int, device: torch.device) -> Tensor | None:
+class RereadingCache(Cache):
+    """For a network whose states depend on the length of the row: past `until` positions the row is read again."""
+
+    def __init__(self, *, num_layers: int, batch_size: int, max_len: int, until: int) -> None:
+        super().__init__(num_layers=num_layers, batch_size=batch_size, max_len=max_len)
+        self.until = until
+        self._read: Batch | None = None
+
+    def whole(self, batch: Batch) -> Batch | None:
+        """Notes the batch; returns all that was read and it, with positions and segments, once that is too long."""
+        ids = batch["input_ids"]
+        positions = batch.get("positions")
+        if positions is None:
+            positions = torch.arange(self.length, self.length + ids.shape[1], device=ids.device).expand_as(ids)
+        new = {"input_ids": ids, "positions": positions, "segments": batch.get("segments", torch.ones_like(ids))}
+        if self._read is not None:
+            new = {name: torch.cat((self._read[name], tensor), 1) for name, tensor in new.items()}
+        self._read = Batch(**new)  # type: ignore[typeddict-item]
+        return self._read if self.length + ids.shape[1] > self.until else None
+
+
+def causal_mask(
+    segments: Tensor | None, num_new: int, num_keys: int, device: torch.device, window: int | None = None
+) -> Tensor | None:
     """Which keys each of the `num_new` newest positions may attend to: itself and what came before it in its segment.
 
     Args:
@@ -68,14 +97,17 @@ def causal_mask(segments: Tensor | None, num_new: int, num_keys: int, device: to
         num_new: T.
         num_keys: S.
         device: where the mask is made.
+        window: how many positions are seen, itself included; None for all.
 
     Returns:
-        bool [B, 1, T, S], or [T, S] without segments; None when every key is seen (T = 1 without segments).
+        bool [B, 1, T, S], or [T, S] without segments; None when every key is seen (T = 1 without segments or a window).
         A padding position (segment 0) sees the padding before it and itself, so no row of the mask is empty.
     """
-    if segments is None and num_new == 1:
+    if segments is None and num_new == 1 and (window is None or window >= num_keys):
         return None
     before = torch.ones(num_new, num_keys, dtype=torch.bool, device=device).tril_(num_keys - num_new)
+    if window is not None:
+        before.triu_(num_keys - num_new - window + 1)
     if segments is None:
         return before
     return (segments[:, -num_new:, None] == segments[:, None, :]).logical_and_(before).unsqueeze(1)

@@ -16,17 +16,26 @@ class HeadOutput(NamedTuple):
 
     loss_sum: Tensor  # [] float32 (float64 for a float64 network), nats
     count: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  # [] int64, how many labels were scored
+    correct: Tensor | None = None  # [] int64, how many of them have the highest score of all; None in training
+
+
+class Scores(NamedTuple):
+    """Each position by itself: what evaluation adds up."""
+
+    losses: Tensor  # [B, T] float32 (float64 for a float64 network), nats; 0 where the label is IGNORE
+    correct: Tensor  # [B, T] bool, whether the label has the highest score of all, the first one of equals
 
 
 class Auxiliary(NamedTuple):
-    """Losses that only training has: from a network's `auxiliary_losses(batch)`, or within a head's `objective`."""
+    """Losses that only training has: from a network's `auxiliary_losses(batch)`, or within a head's `objective`.
 
-    total: (
-        Tensor  # [] times their coefficients: a sum that the count of the batch's labels divides, as it does loss_sum
-    )
-    terms: Mapping[
-        str, HeadOutput
-    ]  # logged as train/<name>: each a sum without its coefficient, and a count of its own
+    Attributes:
+        total: [], times their coefficients: a sum that the count of the batch's labels divides, as it does loss_sum.
+        terms: logged as train/<name>: each a sum without its coefficient, and a count of its own.
+    """
+
+    total: Tensor
+    terms: Mapping[str, HeadOutput]
 
 
 class Objective(NamedTuple):
@@ -55,5 +64,9 @@ class Head(nn.Module, ABC):
         return Objective(output.loss_sum, output, {})
 
     @abstractmethod
+    def scores(self, hidden: Tensor, batch: Batch) -> Scores:
+        """What evaluation knows of each position; `hidden` is [B, T, D]."""
+
     def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The loss of each position in nats, [B, T] float32, 0 where the label is IGNORE; `hidden` is [B, T, D]."""
+        return self.scores(hidden, batch).losses

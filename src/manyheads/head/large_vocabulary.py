@@ -29,6 +29,14 @@ class Sums(NamedTuple):
     squares: Tensor  # of log Z, the logarithm of the sum of the exponentials of a position's logits
 
 
+class Terms(NamedTuple):
+    """What there is beside the plain cross-entropy."""
+
+    z_loss: float
+    smoothing: float
+    softcap: float | None
+
+
 def chunk_rows(vocab_size: int, device: torch.device) -> int:
     """How many positions make a chunk."""
     return max(1, CHUNK_LOGITS.get(device.type, OTHER_CHUNK_LOGITS) // vocab_size)
@@ -42,19 +50,21 @@ def chunked_loss(
     *,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
+    softcap: float | None = None,
 ) -> Sums:
     """Cross-entropy of softmax(hidden weight^T + bias) for labels [N]; hidden [N, D], weight [V, D], bias [V].
 
     With x the logits of a position, log Z = log sum exp x, and e = label_smoothing, a label y costs
     log Z - (1 - e) x_y - e mean(x) + z_loss (log Z)^2 (Szegedy et al. 2016, section 7; z-loss: Chowdhery et al. 2022,
     PaLM, section 5, after de Brebisson and Vincent 2016). Its gradient by x, which is
-    softmax(x) (1 + 2 z_loss log Z) - (1 - e) onehot(y) - e / V, is made beside the loss: no logit is made twice. Gradients
-    can be asked for once, and have none of their own.
+    softmax(x) (1 + 2 z_loss log Z) - (1 - e) onehot(y) - e / V, is made beside the loss: no logit is made twice. With
+    c = softcap, x = c tanh(u / c) of the plain logits u, and dx / du = 1 - (x / c)^2. Gradients can be asked for once, and
+    have none of their own.
 
     Against F.linear_cross_entropy (torch 2.13), which has neither z-loss nor smoothing in chunks and leaves autocast out,
     see benchmarks/large_vocabulary.py.
     """
-    return Sums(*_Chunked.apply(hidden, weight, bias, labels, z_loss, label_smoothing))  # type: ignore[misc]
+    return Sums(*_Chunked.apply(hidden, weight, bias, labels, Terms(z_loss, label_smoothing, softcap)))  # type: ignore[misc]
 
 
 class _Chunked(Function):
@@ -65,8 +75,7 @@ class _Chunked(Function):
         weight: Tensor,
         bias: Tensor | None,
         labels: Tensor,
-        z_loss: float,
-        label_smoothing: float,
+        terms: Terms,
     ) -> tuple[Tensor, ...]:
         dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         kind = hidden.device.type
@@ -74,7 +83,7 @@ class _Chunked(Function):
             lower = torch.get_autocast_dtype(kind)
             hidden, weight, bias = hidden.to(lower), weight.to(lower), None if bias is None else bias.to(lower)
         with torch.autocast(kind, enabled=False):
-            return _run(ctx, dtypes, (hidden, weight, bias), labels, z_loss, label_smoothing)
+            return _run(ctx, dtypes, (hidden, weight, bias), labels, terms)
 
     @staticmethod
     @once_differentiable
@@ -83,7 +92,7 @@ class _Chunked(Function):
         # in place: a second [V, D] would be as large as what the chunks save
         found = [None if g is None else g.mul_(factors[0]).to(dtype) for g, dtype in ctx.gradients]
         ctx.gradients = None
-        return *found, None, None, None
+        return *found, None, None
 
 
 def _run(
@@ -91,8 +100,7 @@ def _run(
     dtypes: tuple[torch.dtype | None, ...],
     inputs: tuple[Tensor, Tensor, Tensor | None],
     labels: Tensor,
-    z_loss: float,
-    smoothing: float,
+    terms: Terms,
 ) -> tuple[Tensor, ...]:
     hidden, weight, bias = inputs
     wide = torch.promote_types(hidden.dtype, torch.float32)
@@ -104,7 +112,7 @@ def _run(
     size = chunk_rows(len(weight), hidden.device)
     for start in range(0, len(labels), size):
         rows = slice(start, start + size)
-        gradient, part = _chunk(F.linear(hidden[rows], weight, bias).to(wide), labels[rows], z_loss, smoothing)
+        gradient, part = _chunk(F.linear(hidden[rows], weight, bias).to(wide), labels[rows], terms)
         sums += part
         if by_bias is not None:
             by_bias += gradient.sum(0)
@@ -117,11 +125,17 @@ def _run(
     loss, smoothed, squares = sums.unbind()
     logged = (loss, smoothed, squares)
     ctx.mark_non_differentiable(*logged)
-    return smoothed + z_loss * squares, *logged
+    return smoothed + terms.z_loss * squares, *logged
 
 
-def _chunk(logits: Tensor, labels: Tensor, z_loss: float, smoothing: float) -> tuple[Tensor, Tensor]:
-    """The gradient by the logits [N, V], in their place, and (loss, smoothed, squares) [3]."""
+def _chunk(logits: Tensor, labels: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
+    """The gradient by the plain logits [N, V], in their place, and (loss, smoothed, squares) [3]."""
+    z_loss, smoothing, softcap = terms
+    slope = None
+    if softcap is not None:
+        logits.div_(softcap).tanh_()
+        slope = 1 - logits.square()
+        logits.mul_(softcap)
     learned = labels != IGNORE  # [N]
     index = labels.where(learned, 0).unsqueeze(1)  # [N, 1]
     log_z = logits.logsumexp(-1)  # [N]
@@ -139,6 +153,8 @@ def _chunk(logits: Tensor, labels: Tensor, z_loss: float, smoothing: float) -> t
         gradient.sub_(smoothing / logits.shape[1])
     gradient.scatter_add_(1, index, torch.full_like(index, smoothing - 1, dtype=gradient.dtype))
     gradient.masked_fill_(~learned.unsqueeze(1), 0)
+    if slope is not None:
+        gradient.mul_(slope)
     return gradient, torch.stack([loss, smoothed, squares])
 
 

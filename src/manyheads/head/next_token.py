@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
-from manyheads.errors import check_count, check_range
-from manyheads.head.base import Head, HeadOutput, Objective
+from manyheads.errors import UserError, check_count, check_range
+from manyheads.head.base import Head, HeadOutput, Objective, Scores
 from manyheads.head.large_vocabulary import Sums, chunk_rows, chunked_loss
 from manyheads.head.multi_token import Ahead, labels_ahead
 
@@ -28,6 +28,7 @@ class NextToken(Head):
         weight: [V, D], the network's embedding when the two are tied (Press and Wolf 2017); None for a matrix of its own.
         bias: adds a learned bias per token.
         init_std: standard deviation of an own weight at the start (GPT-2's 0.02: Radford et al. 2018, section 4.1).
+        softcap: c of c tanh(logit / c) (30 in Gemma 2: Gemma Team 2024, section 2); None for none.
         z_loss: in training adds z_loss * (log Z)^2 to each label's loss, Z the softmax's denominator, which keeps logits
             near 0 (Chowdhery et al. 2022, PaLM, section 5: 1e-4). Logged without its factor, as `train/z_loss`.
         label_smoothing: e; training learns 1 - e of the label and e of the uniform distribution over V (Szegedy et al.
@@ -52,6 +53,7 @@ class NextToken(Head):
         weight: nn.Parameter | None = None,
         bias: bool = False,
         init_std: float = 0.02,
+        softcap: float | None = None,
         z_loss: float = 0.0,
         label_smoothing: float = 0.0,
         mtp_tokens: int = 0,
@@ -60,6 +62,8 @@ class NextToken(Head):
     ) -> None:
         super().__init__()
         check_range("head.init_std", init_std, 0)
+        if softcap is not None and softcap <= 0:
+            raise UserError(f"head.softcap={softcap}: set a number above 0, or null.")
         check_range("head.z_loss", z_loss, 0)
         check_range("head.label_smoothing", label_smoothing, 0, 1)
         check_count("head.mtp_tokens", mtp_tokens, 0)
@@ -70,6 +74,7 @@ class NextToken(Head):
             nn.Parameter(nn.init.normal_(torch.empty(vocab_size, dim), std=init_std)) if weight is None else weight
         )
         self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
+        self.softcap = softcap
         self.z_loss = z_loss
         self.label_smoothing = label_smoothing
         self.mtp_weight = mtp_weight
@@ -78,7 +83,10 @@ class NextToken(Head):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log probabilities [..., V] of hidden states [..., D]."""
-        return F.linear(hidden, self.weight, self.bias)
+        logits = F.linear(hidden, self.weight, self.bias)
+        if self.softcap is None:
+            return logits
+        return self.softcap * torch.tanh(_wide(logits) / self.softcap)
 
     def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
         return self._score(hidden, _labels(batch))
@@ -92,18 +100,21 @@ class NextToken(Head):
             terms[f"mtp_loss_{distance + 1}"] = further
         return Objective(total, output, terms)
 
-    def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
+    def scores(self, hidden: Tensor, batch: Batch) -> Scores:
         labels = _labels(batch)
-        return torch.cat([self._losses(part, of, "none") for part, of in self._parts(hidden, labels)]).view(
-            labels.shape
-        )
+        losses, correct = [], []
+        for part, of in self._parts(hidden, labels):
+            logits = _wide(self.logits(part))
+            losses.append(_cross_entropy(logits, of, "none"))
+            correct.append(logits.argmax(-1) == of)
+        return Scores(torch.cat(losses).view(labels.shape), torch.cat(correct).view(labels.shape))
 
     def _score(self, hidden: Tensor, labels: Tensor) -> HeadOutput:
         """The plain loss."""
         count = (labels != IGNORE).sum()
         if self.chunked and torch.is_grad_enabled():
             return HeadOutput(self._sums(hidden, labels).objective, count)
-        sums = [self._losses(part, of, "sum") for part, of in self._parts(hidden, labels)]
+        sums = [_cross_entropy(_wide(self.logits(part)), of, "sum") for part, of in self._parts(hidden, labels)]
         return HeadOutput(torch.stack(sums).sum(), count)
 
     def _learn(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, HeadOutput, dict[str, HeadOutput]]:
@@ -121,7 +132,8 @@ class NextToken(Head):
         return sums.objective, HeadOutput(sums.loss, count), terms
 
     def _sums(self, hidden: Tensor, labels: Tensor, **options: float) -> Sums:
-        return chunked_loss(hidden.flatten(0, -2), self.weight, self.bias, labels.flatten(), **options)
+        states = hidden.flatten(0, -2)
+        return chunked_loss(states, self.weight, self.bias, labels.flatten(), softcap=self.softcap, **options)
 
     def _parts(self, hidden: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The positions in parts, [N, D] and [N], whose logits are small enough on a CPU."""
@@ -133,11 +145,14 @@ class NextToken(Head):
             size = min(size, chunk_rows(len(self.weight), hidden.device))
         return zip(hidden.split(size), labels.split(size), strict=True)
 
-    def _losses(self, hidden: Tensor, labels: Tensor, reduction: str) -> Tensor:
-        logits = self.logits(hidden)
-        # half precision has 8 or 11 significant bits: too few for a sum over a vocabulary
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction=reduction)
+
+def _wide(logits: Tensor) -> Tensor:
+    # half precision has 8 or 11 significant bits: too few for a sum over a vocabulary
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction=reduction)
 
 
 def _labels(batch: Batch) -> Tensor:

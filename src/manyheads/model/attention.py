@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from manyheads.batch import Batch
 from manyheads.decoding.cache import Cache, causal_mask
+from manyheads.model.norm import RMSNorm
 from manyheads.model.positions import Rotation
 
 
@@ -22,26 +23,62 @@ class Context(NamedTuple):
     cache: Cache | None
 
 
-def attention_mask(batch: Batch, cache: Cache | None, dtype: torch.dtype) -> tuple[Tensor | None, bool]:
-    """The mask of one forward pass, made once for all layers, and whether SDPA's own causal mask says the same."""
+def attention_mask(
+    batch: Batch,
+    cache: Cache | None,
+    dtype: torch.dtype,
+    *,
+    window: int | None = None,
+    bias: Tensor | None = None,
+    explicit: bool = False,
+) -> tuple[Tensor | None, bool]:
+    """The mask of one forward pass, made once for all layers of one window, and whether SDPA's own causal mask says the
+    same (never when an `explicit` one is asked for).
+
+    Args:
+        batch, cache: what is read and what was read before.
+        dtype: of queries and keys.
+        window: how many positions are seen, itself included; None for all.
+        bias: [1, H, T, S], added to the scores.
+    """
     num_new, device = batch["input_ids"].shape[1], batch["input_ids"].device
     segments, start = batch.get("segments"), 0
     if cache is not None:
         segments, start = cache.segments(segments, num_new), cache.length
-    if segments is None and start == 0:
+    narrow = window is not None and window < start + num_new
+    if segments is None and start == 0 and bias is None and not narrow and not explicit:
         return None, num_new > 1
-    allowed = causal_mask(segments, num_new, start + num_new, device)
+    allowed = causal_mask(segments, num_new, start + num_new, device, window)
     if allowed is None:
-        return None, False
+        return None if bias is None else bias.to(dtype), False
     # a mask of numbers: SDPA would turn a mask of bools into one in every layer
-    return torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, float("-inf")), False
+    if bias is None:
+        return torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, float("-inf")), False
+    return bias.to(dtype).masked_fill(~allowed, float("-inf")), False
 
 
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(K)) v per head (Vaswani et al. 2017, section 3.2), G groups of heads sharing keys and values
-    (Ainslie et al. 2023); [B, T, D] -> [B, T, D]."""
+    (Ainslie et al. 2023); [B, T, D] -> [B, T, D].
 
-    def __init__(self, *, dim: int, num_heads: int, num_kv_heads: int, bias: bool, dropout: float) -> None:
+    Args:
+        qk_norm: RMSNorm of each head's queries and keys, before they are turned; its eps, or None for no norm.
+        softcap: c of c tanh(score / c), or None.
+        sinks: a learned logit per head that takes a share of the softmax and gives no value.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        num_kv_heads: int,
+        bias: bool,
+        dropout: float,
+        qk_norm: float | None = None,
+        softcap: float | None = None,
+        sinks: bool = False,
+    ) -> None:
         super().__init__()
         self.head_dim = dim // num_heads
         self.dropout = dropout
@@ -50,24 +87,70 @@ class Attention(nn.Module):
         self.key = nn.Linear(dim, num_kv_heads * self.head_dim, bias=bias)
         self.value = nn.Linear(dim, num_kv_heads * self.head_dim, bias=bias)
         self.output = nn.Linear(num_heads * self.head_dim, dim, bias=bias)
+        self.query_norm = None if qk_norm is None else RMSNorm(self.head_dim, eps=qk_norm)
+        self.key_norm = None if qk_norm is None else RMSNorm(self.head_dim, eps=qk_norm)
+        self.softcap = softcap
+        self.sinks = nn.Parameter(torch.zeros(num_heads)) if sinks else None
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
         """What each position of `x` [B, T, D] gathers from those it may see, [B, T, D]; `layer` is its place in the cache."""
         query = self.query(x).unflatten(-1, (-1, self.head_dim))  # [B, T, H, K]
         key = self.key(x).unflatten(-1, (-1, self.head_dim))  # [B, T, G, K]
         value = self.value(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B, G, T, K]
+        if self.query_norm is not None and self.key_norm is not None:
+            # under autocast the norms' weights are float32, and a norm of two precisions is a slow one
+            wide = self.query_norm.weight.dtype
+            query = self.query_norm(query.to(wide)).to(value.dtype)
+            key = self.key_norm(key.to(wide)).to(value.dtype)
         if context.rotation is not None:
             query, key = context.rotation.rotate(query), context.rotation.rotate(key)
         query, key = query.transpose(1, 2), key.transpose(1, 2)
         if context.cache is not None:
             key, value = context.cache.update(layer, key, value)
-        mixed = F.scaled_dot_product_attention(
+        mixed = self._mix(query, key, value, context)  # [B, H, T, K]
+        return self.output(mixed.transpose(1, 2).flatten(-2))
+
+    def _mix(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        """The values [B, G, S, K] weighted for each query [B, H, T, K]."""
+        mask, dropout = context.mask, self.dropout if self.training else 0.0
+        if self.sinks is not None:
+            # one more key and value of zeros, whose score is the sink's logit
+            mask = _with_sinks(mask, self.sinks.to(query.dtype), query.shape[2], key.shape[2])
+            key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
+        if self.softcap is not None:
+            return capped_attention(query, key, value, mask, softcap=self.softcap, dropout=dropout)
+        return F.scaled_dot_product_attention(
             query,
             key,
             value,
-            attn_mask=context.mask,
-            dropout_p=self.dropout if self.training else 0.0,
+            attn_mask=mask,
+            dropout_p=dropout,
             is_causal=context.is_causal,
             enable_gqa=self.grouped,
-        )  # [B, H, T, K]
-        return self.output(mixed.transpose(1, 2).flatten(-2))
+        )
+
+
+def capped_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, softcap: float, dropout: float
+) -> Tensor:
+    """Attention with c tanh(score / c) in the scores' place (Gemma 2: Gemma Team 2024, section 2), which SDPA cannot do;
+    [B, H, T, K], [B, G, S, K] twice -> [B, H, T, K]. The softmax is computed in float32 at least."""
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # [B, H, T, S]
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    scores = softcap * torch.tanh(scores / softcap)
+    if mask is not None:
+        scores = scores + mask
+    return F.dropout(scores.softmax(-1).to(value.dtype), dropout) @ value
+
+
+def _with_sinks(mask: Tensor | None, sinks: Tensor, num_new: int, num_keys: int) -> Tensor:
+    """The mask [B, H, T, S + 1] with the sinks' logits [H] as the last key's scores (gpt-oss: OpenAI 2025,
+    model card, "Architecture"; a logit of 0 is the softmax plus one of Miller 2023, "Attention is off by one")."""
+    if mask is None:
+        mask = sinks.new_zeros(num_new, num_keys)
+    mask = mask.view(*(1,) * (4 - mask.ndim), *mask.shape)
+    column = sinks.view(1, -1, 1, 1).expand(mask.shape[0], -1, num_new, 1)
+    return torch.cat((mask.expand(-1, len(sinks), -1, -1), column), -1)

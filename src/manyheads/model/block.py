@@ -1,9 +1,10 @@
-"""One layer: attention and feed-forward, each with a residual connection and a norm before or after it."""
+"""One layer: attention and feed-forward, one after the other or side by side, with norms before or after them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -11,7 +12,9 @@ from manyheads.model.attention import Attention, Context
 
 
 class Block(nn.Module, ABC):
-    """What both orders have in common; [B, T, D] -> [B, T, D]."""
+    """What all orders have in common; [B, T, D] -> [B, T, D]."""
+
+    two_norms: ClassVar[bool] = True
 
     def __init__(
         self, *, attention: Attention, feed_forward: nn.Module, norm: Callable[[], nn.Module], dropout: float
@@ -19,7 +22,7 @@ class Block(nn.Module, ABC):
         super().__init__()
         self.attention_norm = norm()
         self.attention = attention
-        self.feed_forward_norm = norm()
+        self.feed_forward_norm = norm() if self.two_norms else nn.Identity()
         self.feed_forward = feed_forward
         self.dropout = nn.Dropout(dropout)
 
@@ -43,4 +46,28 @@ class PostNormBlock(Block):
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
-BLOCKS: dict[str, type[Block]] = {"pre": PreNormBlock, "post": PostNormBlock}
+class ParallelBlock(Block):
+    """x + attention(norm(x)) + feed_forward(another norm(x)) (GPT-NeoX-20B: Black et al. 2022, section 2.1)."""
+
+    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+        attended = self.dropout(self.attention(self.attention_norm(x), context, layer))
+        return x + attended + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class ParallelOneNormBlock(Block):
+    """x + attention(norm(x)) + feed_forward(norm(x)) (GPT-J: Wang and Komatsuzaki 2021; PaLM: Chowdhery et al. 2022,
+    section 2)."""
+
+    two_norms = False
+
+    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+        normed = self.attention_norm(x)
+        return x + self.dropout(self.attention(normed, context, layer)) + self.dropout(self.feed_forward(normed))
+
+
+BLOCKS: dict[str, dict[str, type[Block]]] = {
+    "sequential": {"pre": PreNormBlock, "post": PostNormBlock},
+    "parallel": {"pre": ParallelBlock},
+    "parallel_one_norm": {"pre": ParallelOneNormBlock},
+}
+"""By the order of the halves, then by where the norms are."""

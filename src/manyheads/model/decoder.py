@@ -1,4 +1,4 @@
-"""The decoder-only Transformer, in the shapes from GPT-2 to Llama."""
+"""The decoder-only Transformer, in the shapes from GPT-2 to Llama, Gemma and gpt-oss."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.decoding.cache import Cache
-from manyheads.errors import UserError, check_choice, check_count
+from manyheads.decoding.cache import Cache, RereadingCache
+from manyheads.errors import UserError
 from manyheads.head.base import Auxiliary
 from manyheads.model.attention import Attention, Context, attention_mask
 from manyheads.model.block import BLOCKS
-from manyheads.model.checks import check_divides, check_fraction, check_positive
+from manyheads.model.decoder_settings import check_decoder
 from manyheads.model.feed_forward import ACTIVATIONS, FeedForward
 from manyheads.model.initialization import INITIALIZATIONS, Shape
-from manyheads.model.mixture_of_experts import Balance, MixtureOfExperts, check_experts
+from manyheads.model.mixture_of_experts import Balance, MixtureOfExperts
 from manyheads.model.norm import NORMS
 from manyheads.model.positions import POSITIONS
+from manyheads.model.rotary_scaling import check_scaling
 
 
 class Decoder(nn.Module):
@@ -36,10 +37,28 @@ class Decoder(nn.Module):
         activation: swiglu, gelu, gelu_tanh or relu.
         norm: rmsnorm or layernorm.
         norm_position: pre (with one more norm at the end) or post.
+        block: sequential; parallel, attention and feed-forward side by side (GPT-NeoX: Black et al. 2022, section 2.1);
+            or parallel_one_norm, the same behind one norm (GPT-J; PaLM: Chowdhery et al. 2022, section 2). The parallel
+            ones have norm_position=pre.
         norm_eps: what norms add under the root.
-        positions: rotary, learned, sinusoidal or none.
+        positions: rotary, learned, sinusoidal, alibi (Press et al. 2022) or none.
         max_positions: the longest row; None for no limit. Learned positions need it.
         rotary_base: the base of rotary angles (10000: Su et al. 2021).
+        rotary_scaling: none; linear (Chen et al. 2023); dynamic, by the length of each row (NTK) or yarn (Peng et al. 2023);
+            or llama3 (Llama 3.1): for rows longer than the network was trained on.
+        rotary_factor: how many times longer; at least 1. Each rotary_scaling but none needs it.
+        original_max_positions: positions before scaling; dynamic, yarn and llama3 need it.
+        rotary_slow: pairs of features that make fewer turns over those positions are slowed by the whole factor; yarn and
+            llama3, None for 1.
+        rotary_fast: pairs that make more turns are left as they are; None for 32 (yarn), 4 (llama3).
+        qk_norm: RMSNorm of each head's queries and keys before they are turned (Qwen3: Yang et al. 2025, section 2;
+            Dehghani et al. 2023, section 2).
+        window: how many positions are seen, itself included (Mistral: Jiang et al. 2023, section 2); None for all.
+        full_every: every so many layers one sees all in spite of `window`, the last of each group (2 in Gemma 2, 6 in
+            Gemma 3); None for no such layer.
+        attention_softcap: c of c tanh(score / c) in attention (50 in Gemma 2: Gemma Team 2024, section 2); None for none.
+            The one on the logits is the head's `softcap`.
+        sinks: a learned logit per head that takes a share of the attention and gives nothing (gpt-oss: OpenAI 2025).
         tie_embeddings: the head uses the embedding's weight (Press and Wolf 2017).
         scale_embeddings: multiplies embeddings by sqrt(D) (Vaswani et al. 2017, section 3.4).
         bias: in linear layers and LayerNorm.
@@ -72,10 +91,21 @@ class Decoder(nn.Module):
         activation: Literal["swiglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
         norm: Literal["rmsnorm", "layernorm"] = "rmsnorm",
         norm_position: Literal["pre", "post"] = "pre",
+        block: Literal["sequential", "parallel", "parallel_one_norm"] = "sequential",
         norm_eps: float = 1e-5,
-        positions: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary",
+        positions: Literal["rotary", "learned", "sinusoidal", "alibi", "none"] = "rotary",
         max_positions: int | None = None,
         rotary_base: float = 10000.0,
+        rotary_scaling: Literal["none", "linear", "dynamic", "yarn", "llama3"] = "none",
+        rotary_factor: float | None = None,
+        original_max_positions: int | None = None,
+        rotary_slow: float | None = None,
+        rotary_fast: float | None = None,
+        qk_norm: bool = False,
+        window: int | None = None,
+        full_every: int | None = None,
+        attention_softcap: float | None = None,
+        sinks: bool = False,
         tie_embeddings: bool = True,
         scale_embeddings: bool = False,
         bias: bool = False,
@@ -90,7 +120,7 @@ class Decoder(nn.Module):
     ) -> None:
         settings = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         super().__init__()
-        self.settings = _checked(settings)
+        self.settings = check_decoder(settings)
         self.vocab_size = vocab_size
         self.dim = dim
         self.max_positions = max_positions
@@ -98,15 +128,33 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(vocab_size, dim)
         self.embedding_scale = dim**0.5 if scale_embeddings else 1.0
         self.positions = POSITIONS[positions](
-            dim=dim, head_dim=dim // num_heads, max_positions=max_positions, rotary_base=rotary_base
+            dim=dim,
+            head_dim=dim // num_heads,
+            max_positions=max_positions,
+            rotary_base=rotary_base,
+            scaling=check_scaling(self.settings),
         )
+        self.windows = [None if full_every and (i + 1) % full_every == 0 else window for i in range(num_layers)]
+        # SDPA's own causal mask has no column for sinks, and there is none outside SDPA
+        self.needs_mask = sinks or attention_softcap is not None
         self.dropout = nn.Dropout(dropout)
         kv_heads = self.settings["num_kv_heads"]
         self.balance = Balance(experts_per_token, load_balance, router_z_loss, balance_over)
         make_norm = partial(NORMS[norm], dim, norm_eps, bias)
+        make_attention = partial(
+            Attention,
+            dim=dim,
+            num_heads=num_heads,
+            num_kv_heads=kv_heads,
+            bias=bias,
+            dropout=dropout,
+            qk_norm=norm_eps if qk_norm else None,
+            softcap=attention_softcap,
+            sinks=sinks,
+        )
         self.blocks = nn.ModuleList(
-            BLOCKS[norm_position](
-                attention=Attention(dim=dim, num_heads=num_heads, num_kv_heads=kv_heads, bias=bias, dropout=dropout),
+            BLOCKS[block][norm_position](
+                attention=make_attention(),
                 feed_forward=_feed_forward(self.settings),
                 norm=make_norm,
                 dropout=dropout,
@@ -125,7 +173,7 @@ class Decoder(nn.Module):
         return weight if self.settings["tie_embeddings"] else None
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew, as `init` says; biases become 0 and norms 1."""
+        """Draws all weights anew, as `init` says; biases and sinks become 0 and norms 1."""
         settings = self.settings
         draw = INITIALIZATIONS[settings["init"]]
         shape = Shape(dim=self.dim, num_layers=settings["num_layers"], std=settings["init_std"])
@@ -135,9 +183,16 @@ class Decoder(nn.Module):
                     draw(module.weight, shape, residual=name.endswith(("attention.output", ".down")))
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     nn.init.zeros_(module.bias)
+                if isinstance(module, Attention) and module.sinks is not None:
+                    nn.init.zeros_(module.sinks)
 
     def new_cache(self, batch_size: int, max_len: int) -> Cache:
         """An empty cache for `batch_size` rows of up to `max_len` positions, padding on the left included."""
+        scaling = self.positions.scaling
+        if scaling.grows:
+            return RereadingCache(
+                num_layers=len(self.blocks), batch_size=batch_size, max_len=max_len, until=scaling.original
+            )
         return Cache(num_layers=len(self.blocks), batch_size=batch_size, max_len=max_len)
 
     def forward(self, batch: Batch, cache: Cache | None = None) -> Tensor:
@@ -149,18 +204,19 @@ class Decoder(nn.Module):
         input_ids, positions = batch["input_ids"], batch.get("positions")
         num_new, start = input_ids.shape[1], 0 if cache is None else cache.length
         self._check_length(start + num_new, positions)
+        if cache is not None and (whole := cache.whole(batch)) is not None:
+            cache.advance(num_new)
+            return self(whole)[:, -num_new:]
         x = self.embedding(input_ids)
         if self.embedding_scale != 1.0:
             x = x * self.embedding_scale
         x = self.dropout(self.positions.add(x, positions, start))
-        mask, is_causal = attention_mask(batch, cache, _compute_dtype(x))
-        rotation = self.positions.rotation(positions, start, num_new, x.device)
-        context = Context(mask=mask, is_causal=is_causal, rotation=rotation, cache=cache)
+        contexts = self._contexts(batch, cache, _compute_dtype(x))
         if self.training and torch.is_grad_enabled():
             for mixture in self._mixtures():
                 mixture.expect()
-        for layer, block in enumerate(self.blocks):
-            x = block(x, context, layer)
+        for layer, (block, window) in enumerate(zip(self.blocks, self.windows, strict=True)):
+            x = block(x, contexts[window], layer)
         if cache is not None:
             cache.advance(num_new)
         return self.final_norm(x)
@@ -172,6 +228,18 @@ class Decoder(nn.Module):
 
     def _mixtures(self) -> list[MixtureOfExperts]:
         return [module for module in self.modules() if isinstance(module, MixtureOfExperts)] if self.has_experts else []
+
+    def _contexts(self, batch: Batch, cache: Cache | None, dtype: torch.dtype) -> dict[int | None, Context]:
+        """What the layers of each window share."""
+        num_new, device = batch["input_ids"].shape[1], batch["input_ids"].device
+        start = 0 if cache is None else cache.length
+        rotation = self.positions.rotation(batch.get("positions"), start, num_new, device)
+        bias = self.positions.bias(num_new, start + num_new, device)
+        contexts: dict[int | None, Context] = {}
+        for window in dict.fromkeys(self.windows):
+            mask, is_causal = attention_mask(batch, cache, dtype, window=window, bias=bias, explicit=self.needs_mask)
+            contexts[window] = Context(mask=mask, is_causal=is_causal, rotation=rotation, cache=cache)
+        return contexts
 
     def _check_length(self, end: int, positions: Tensor | None) -> None:
         # rows with positions of their own may be padded on the left, so their length says nothing
@@ -197,29 +265,3 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
     """The precision that queries and keys will have."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
-def _checked(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the derived ones filled in; raises UserError for those that do not fit together."""
-    for key in ("vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "ff_dim", "max_positions"):
-        if settings[key] is not None or key in ("vocab_size", "dim", "num_layers", "num_heads"):
-            check_count(f"model.{key}", settings[key])
-    choices = {
-        "activation": ACTIVATIONS,
-        "norm": NORMS,
-        "norm_position": BLOCKS,
-        "positions": POSITIONS,
-        "init": INITIALIZATIONS,
-    }
-    for key, names in choices.items():
-        check_choice(f"model.{key}", settings[key], names)
-    check_fraction("model.dropout", settings["dropout"])
-    for key in ("norm_eps", "rotary_base", "init_std"):
-        check_positive(f"model.{key}", settings[key])
-    factors = {key: settings[key] for key in ("load_balance", "router_z_loss")}
-    check_experts(settings["num_experts"], settings["experts_per_token"], factors, settings["balance_over"])
-    kv_heads = settings["num_kv_heads"] or settings["num_heads"]
-    check_divides("model.dim", settings["dim"], "model.num_heads", settings["num_heads"])
-    check_divides("model.num_heads", settings["num_heads"], "model.num_kv_heads", kv_heads)
-    ff_dim = settings["ff_dim"] or ACTIVATIONS[settings["activation"]].default_width(settings["dim"])
-    return {**settings, "num_kv_heads": kv_heads, "ff_dim": ff_dim}

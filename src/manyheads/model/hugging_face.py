@@ -1,7 +1,7 @@
 """Weights in the Hugging Face layout, out and in.
 
-A network of Llama's shape becomes a Llama, with experts a Mixtral, one of GPT-2's shape a GPT-2, so that other tools read
-them; any other keeps this package's names under a `model_type` of its own.
+A network of the shape of Llama, Mistral, Qwen3 or GPT-2 becomes one, with experts a Mixtral, so that other tools read it;
+any other keeps this package's names under a `model_type` of its own.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from manyheads.model.decoder import Decoder
 from manyheads.model.layout.base import Layout, Tensors
 from manyheads.model.layout.gpt2 import GPT2
 from manyheads.model.layout.llama import Llama
+from manyheads.model.layout.mistral import Mistral
 from manyheads.model.layout.mixtral import Mixtral
 from manyheads.model.layout.own import Own
+from manyheads.model.layout.qwen3 import Qwen3
 
-LAYOUTS: tuple[Layout, ...] = (Llama(), Mixtral(), GPT2(), Own())
+LAYOUTS: tuple[Layout, ...] = (Llama(), Mistral(), Qwen3(), Mixtral(), GPT2(), Own())
 """Tried in this order: the last one fits every network."""
 
 
@@ -48,13 +50,16 @@ def to_hugging_face(network: Decoder, head: NextToken, *, end_id: int | None = N
         "tie_word_embeddings": tied,
         "dtype": str(network.embedding.weight.dtype).removeprefix("torch."),
     }
+    if head.softcap is not None:
+        config["final_logit_softcapping"] = head.softcap
     return config | layout.config(network.settings), layout.rename_out(tensors, network.settings)
 
 
 def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], Tensors]:
     """The keyword arguments of Decoder, and a state dict with the names `network.*` and `head.*`.
 
-    A tied output matrix is there under both of its names. `head.bias` is there when the head has one.
+    A tied output matrix is there under both of its names. `head.bias` is there when the head has one; the
+    head's `softcap` is the config's `final_logit_softcapping`.
 
     Raises:
         UserError: for a model of another kind, a part that Decoder does not have, and tensors that are missing or unknown.

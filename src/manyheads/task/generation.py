@@ -17,6 +17,7 @@ from manyheads.data.sampler import ResumableBatchSampler
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.store import TokenStore, tokenize
 from manyheads.errors import UserError, check_range
+from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.bits_per_byte import BitsPerByte
 from manyheads.metric.loss import Loss
 from manyheads.metric.perplexity import Perplexity
@@ -51,7 +52,7 @@ class Generation(Task):
     """
 
     heads = frozenset({"NextToken"})
-    metrics = (Loss, Perplexity, BitsPerByte)
+    metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
 
     def __init__(
         self,

@@ -27,6 +27,12 @@ def head(*, bias: bool = False) -> NextToken:
         ("bias", True),
         ("scale_embeddings", True),
         ("num_experts", 4),
+        ("block", "parallel"),
+        ("qk_norm", True),
+        ("window", 4),
+        ("full_every", 2),
+        ("attention_softcap", 50.0),
+        ("sinks", True),
     ],
 )
 def test_one_part_of_another_kind_is_no_llama(setting: str, value: object) -> None:
@@ -34,8 +40,9 @@ def test_one_part_of_another_kind_is_no_llama(setting: str, value: object) -> No
     assert not LLAMA.fits({**SETTINGS, setting: value}, head())
 
 
-def test_a_bias_per_token_is_no_llama() -> None:
+def test_a_bias_per_token_and_capped_logits_are_no_llama() -> None:
     assert not LLAMA.fits(SETTINGS, head(bias=True))
+    assert not LLAMA.fits(SETTINGS, NextToken(dim=12, vocab_size=11, softcap=30.0))
 
 
 def test_each_number_stands_under_its_name() -> None:
@@ -59,9 +66,9 @@ def test_the_base_of_the_angles_is_read_from_either_place() -> None:
     assert LLAMA.settings(old)["rotary_base"] == LLAMA.settings(new)["rotary_base"] == 500.0
 
 
-def test_scaled_positions_are_refused() -> None:
-    with pytest.raises(UserError, match="scaled rotary positions"):
-        LLAMA.settings(CONFIG | {"rope_parameters": {"rope_type": "yarn"}})
+def test_heads_of_another_width_are_refused() -> None:
+    with pytest.raises(UserError, match="heads of another width"):
+        LLAMA.settings(CONFIG | {"head_dim": 5})
 
 
 def test_names_go_out_and_in_and_tables_of_angles_are_left_out() -> None:

@@ -12,6 +12,17 @@ from manyheads.head.next_token import NextToken
 
 Tensors = dict[str, Tensor]
 
+PLAIN: dict[str, Any] = {
+    "block": "sequential",
+    "rotary_scaling": "none",
+    "qk_norm": False,
+    "window": None,
+    "full_every": None,
+    "attention_softcap": None,
+    "sinks": False,
+}
+"""The options of a Decoder that a layout without them leaves as they are."""
+
 
 class Layout(ABC):
     """One way to name a decoder's settings and tensors."""
@@ -20,6 +31,11 @@ class Layout(ABC):
     architecture: ClassVar[str]
     tied_by_default: ClassVar[bool] = False
     admitted: ClassVar[dict[str, tuple[Any, ...]]] = {}  # config keys and the values that Decoder can follow
+
+    @staticmethod
+    def plain(head: NextToken) -> bool:
+        """Whether the head is a matrix and nothing more."""
+        return head.bias is None and head.softcap is None
 
     @abstractmethod
     def fits(self, settings: Mapping[str, Any], head: NextToken) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from manyheads.head.next_token import NextToken
-from manyheads.model.layout.base import Layout, Tensors
+from manyheads.model.layout.base import PLAIN, Layout, Tensors
 
 
 class GPT2(Layout):
@@ -24,7 +24,7 @@ class GPT2(Layout):
         "scale_attn_by_inverse_layer_idx": (False,),
         "add_cross_attention": (False,),
     }
-    shape: ClassVar[dict[str, Any]] = {
+    shape: ClassVar[dict[str, Any]] = PLAIN | {
         "norm": "layernorm",
         "norm_position": "pre",
         "positions": "learned",
@@ -44,7 +44,7 @@ class GPT2(Layout):
     def fits(self, settings: Mapping[str, Any], head: NextToken) -> bool:
         same = all(settings[key] == value for key, value in self.shape.items())
         own_keys = settings["num_kv_heads"] == settings["num_heads"]
-        return same and own_keys and head.bias is None and settings["activation"] in self.activations
+        return same and own_keys and self.plain(head) and settings["activation"] in self.activations
 
     def config(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         dropout = settings["dropout"]

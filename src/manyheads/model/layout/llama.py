@@ -9,7 +9,8 @@ from torch import Tensor
 
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
-from manyheads.model.layout.base import Layout, Tensors
+from manyheads.model.layout import rope
+from manyheads.model.layout.base import PLAIN, Layout, Tensors
 
 
 class Llama(Layout):
@@ -23,7 +24,7 @@ class Llama(Layout):
         "mlp_bias": (False,),
         "pretraining_tp": (1,),
     }
-    shape: ClassVar[dict[str, Any]] = {
+    shape: ClassVar[dict[str, Any]] = {key: value for key, value in PLAIN.items() if key != "rotary_scaling"} | {
         "norm": "rmsnorm",
         "norm_position": "pre",
         "positions": "rotary",
@@ -45,10 +46,11 @@ class Llama(Layout):
     }
 
     def fits(self, settings: Mapping[str, Any], head: NextToken) -> bool:
-        return head.bias is None and all(settings[key] == value for key, value in self.shape.items())
+        same = all(settings[key] == value for key, value in self.shape.items())
+        return same and self.plain(head) and rope.can_be_written(settings)
 
     def config(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        config = {
+        return {
             "hidden_size": settings["dim"],
             "intermediate_size": settings["ff_dim"],
             "num_hidden_layers": settings["num_layers"],
@@ -57,37 +59,31 @@ class Llama(Layout):
             "head_dim": settings["dim"] // settings["num_heads"],
             "hidden_act": "silu",
             "rms_norm_eps": settings["norm_eps"],
-            "rope_theta": settings["rotary_base"],  # read by transformers 4, the next by transformers 5
-            "rope_parameters": {"rope_type": "default", "rope_theta": settings["rotary_base"]},
             "attention_bias": False,
             "mlp_bias": False,
             "attention_dropout": settings["dropout"],
-        }
-        limit = settings["max_positions"]
-        return config if limit is None else config | {"max_position_embeddings": limit}
+        } | rope.written(settings)
 
     def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
         dim, num_heads = config["hidden_size"], config["num_attention_heads"]
-        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        if (
-            rope.get("rope_type", "default") != "default"
-            or config.get("head_dim", dim // num_heads) != dim // num_heads
-        ):
+        if (config.get("head_dim") or dim // num_heads) != dim // num_heads:
             raise UserError(
-                "config.json: scaled rotary positions, and heads of another width than hidden_size / "
-                "num_attention_heads, have no counterpart in Decoder: choose a llama model without them."
+                "config.json: heads of another width than hidden_size / num_attention_heads have no counterpart in "
+                f"Decoder: choose a {self.model_type} model without them."
             )
-        return self.shape | {
-            "dim": dim,
-            "ff_dim": config["intermediate_size"],
-            "num_layers": config["num_hidden_layers"],
-            "num_heads": num_heads,
-            "num_kv_heads": config.get("num_key_value_heads") or num_heads,
-            "norm_eps": config.get("rms_norm_eps", 1e-6),
-            "rotary_base": float(rope.get("rope_theta") or config.get("rope_theta", 10000.0)),
-            "max_positions": config.get("max_position_embeddings"),
-            "dropout": config.get("attention_dropout", 0.0),
-        }
+        return (
+            self.shape
+            | rope.read(config)
+            | {
+                "dim": dim,
+                "ff_dim": config["intermediate_size"],
+                "num_layers": config["num_hidden_layers"],
+                "num_heads": num_heads,
+                "num_kv_heads": config.get("num_key_value_heads") or num_heads,
+                "norm_eps": config.get("rms_norm_eps", 1e-6),
+                "dropout": config.get("attention_dropout", 0.0),
+            }
+        )
 
     def rename_out(self, tensors: Tensors, settings: Mapping[str, Any]) -> Tensors:
         pairs = self._pairs(settings)

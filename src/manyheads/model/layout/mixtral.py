@@ -19,7 +19,9 @@ class Mixtral(Llama):
         "sliding_window": (None,),
         "router_jitter_noise": (0.0,),
     }
-    shape: ClassVar[dict[str, Any]] = {key: value for key, value in Llama.shape.items() if key != "num_experts"}
+    shape: ClassVar[dict[str, Any]] = {key: value for key, value in Llama.shape.items() if key != "num_experts"} | {
+        "rotary_scaling": "none"
+    }
     names: ClassVar[dict[str, str]] = {
         key: value for key, value in Llama.names.items() if not key.startswith("feed_forward.")
     } | {"feed_forward.router": "block_sparse_moe.gate"}

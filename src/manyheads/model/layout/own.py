@@ -24,7 +24,8 @@ class Own(Layout):
         return dict(settings)
 
     def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        outside = ("model_type", "architectures", "bos_token_id", "eos_token_id", "tie_word_embeddings", "dtype")
+        outside = {"model_type", "architectures", "bos_token_id", "eos_token_id", "tie_word_embeddings", "dtype"}
+        outside |= {"final_logit_softcapping"}
         return {key: value for key, value in config.items() if key not in outside}
 
     def rename_out(self, tensors: Tensors, settings: Mapping[str, Any]) -> Tensors:

@@ -1,0 +1,62 @@
+"""Which settings of a decoder fit together, and the ones that follow from others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from manyheads.errors import UserError, check_choice, check_count
+from manyheads.model.block import BLOCKS
+from manyheads.model.checks import check_divides, check_fraction, check_positive
+from manyheads.model.feed_forward import ACTIVATIONS
+from manyheads.model.initialization import INITIALIZATIONS
+from manyheads.model.mixture_of_experts import check_experts
+from manyheads.model.norm import NORMS
+from manyheads.model.positions import POSITIONS
+from manyheads.model.rotary_scaling import check_scaling
+
+
+def check_decoder(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the derived ones filled in; raises UserError for those that do not fit together."""
+    for key in ("vocab_size", "dim", "num_layers", "num_heads"):
+        check_count(f"model.{key}", settings[key])
+    for key in ("num_kv_heads", "ff_dim", "max_positions", "window", "full_every"):
+        if settings[key] is not None:
+            check_count(f"model.{key}", settings[key])
+    choices = {
+        "activation": ACTIVATIONS,
+        "norm": NORMS,
+        "block": BLOCKS,
+        "norm_position": ("pre", "post"),
+        "positions": POSITIONS,
+        "init": INITIALIZATIONS,
+    }
+    for key, names in choices.items():
+        check_choice(f"model.{key}", settings[key], names)
+    check_fraction("model.dropout", settings["dropout"])
+    for key in ("norm_eps", "rotary_base", "init_std"):
+        check_positive(f"model.{key}", settings[key])
+    factors = {key: settings[key] for key in ("load_balance", "router_z_loss")}
+    check_experts(settings["num_experts"], settings["experts_per_token"], factors, settings["balance_over"])
+    if settings["attention_softcap"] is not None:
+        check_positive("model.attention_softcap", settings["attention_softcap"])
+    _check_pairs(settings)
+    kv_heads = settings["num_kv_heads"] or settings["num_heads"]
+    check_divides("model.dim", settings["dim"], "model.num_heads", settings["num_heads"])
+    check_divides("model.num_heads", settings["num_heads"], "model.num_kv_heads", kv_heads)
+    ff_dim = settings["ff_dim"] or ACTIVATIONS[settings["activation"]].default_width(settings["dim"])
+    return settings | {"num_kv_heads": kv_heads, "ff_dim": ff_dim} | check_scaling(settings).bounds
+
+
+def _check_pairs(settings: dict[str, Any]) -> None:
+    """Raises UserError for options of which one has no use, or no meaning, beside the other."""
+    block, places = settings["block"], BLOCKS[settings["block"]]
+    if settings["norm_position"] not in places:
+        raise UserError(
+            f"model.block={block} has its norms before its halves, and model.norm_position="
+            f"{settings['norm_position']}: set model.norm_position=pre, or model.block=sequential."
+        )
+    if settings["full_every"] is not None and settings["window"] is None:
+        raise UserError(
+            f"model.full_every={settings['full_every']} has no use without a window: set model.window, or "
+            "model.full_every=null."
+        )
