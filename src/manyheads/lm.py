@@ -53,6 +53,7 @@ class LM(pl.LightningModule):
         self.scores: dict[str, float] = {}
         self.steps_done = 0
         self.last_grad_norm: Tensor | None = None
+        self.before_clipping: Callable[[], None] | None = None  # called when the step's gradients are complete
         self._step_count: Tensor | None = None
         self._tokens: Tensor | int = 0
         self._total_steps: float | None = None
@@ -107,6 +108,8 @@ class LM(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clips by the norm over all parameters and keeps the norm for the log."""
+        if self.before_clipping is not None:
+            self.before_clipping()
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
         self.last_grad_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from manyheads.callbacks.early_stopping import StopEarly
 from manyheads.callbacks.interrupt import Interrupt, resume_command
 from manyheads.callbacks.metrics_log import MetricsLog
 from manyheads.callbacks.nonfinite import StopWhenNotFinite
+from manyheads.callbacks.norms import LayerNorms
 from manyheads.callbacks.progress import Progress
 from manyheads.callbacks.rng import RngState
 from manyheads.callbacks.samples import Samples
@@ -43,6 +45,8 @@ def callbacks(
     sample_prompt: str | None = None,
     sample_temperature: float = 0.8,
     refresh_per_second: float = 4.0,
+    norms_every_n_steps: int | None = None,
+    system: bool = False,
 ) -> list[pl.Callback]:
     """The callbacks of a run, in the order in which they run.
 
@@ -56,12 +60,20 @@ def callbacks(
         samples: texts to write at each validation, each at most `sample_tokens` long, after `sample_prompt` or, without
             one, the beginnings of validation texts.
         refresh_per_second: how often the live line is drawn, at most.
+        norms_every_n_steps: optimizer steps between rows with the norm of each layer's gradient, before clipping, and
+            weights; None: never.
+        system: log what processor, memory and GPU do with each row of training. Needs psutil.
 
     Raises UserError for a monitor that no metric gives, and for numbers out of range.
     """
     metric = check_monitor(monitor, metrics)
     saved = {"save_best": save_best, "save_every_n_steps": save_every_n_steps, "keep": keep}
-    for name, count in {**saved, "patience": patience, "sample_tokens": sample_tokens}.items():
+    for name, count in {
+        **saved,
+        "patience": patience,
+        "sample_tokens": sample_tokens,
+        "norms_every_n_steps": norms_every_n_steps,
+    }.items():
         if count is not None:
             check_count(f"callbacks.{name}", count)
     check_count("callbacks.samples", samples, 0)
@@ -93,8 +105,20 @@ def callbacks(
     early = [StopEarly(console=console, monitor=monitor, higher_is_better=up, **stop)] if patience else []
     shown = [progress, texts] if samples else [progress]
     watch = [throughput, RngState(), StopWhenNotFinite(checkpoint)]
+    asked = [
+        *([LayerNorms(norms_every_n_steps)] if norms_every_n_steps else []),
+        *(_system_metrics() if system else []),
+    ]
     leave = Interrupt(checkpoint=checkpoint, resume=resume_command(folder))
-    return [*watch, log, *shown, *early, checkpoint, leave]
+    return [*watch, log, *asked, *shown, *early, checkpoint, leave]
+
+
+def _system_metrics() -> list[pl.Callback]:
+    if importlib.util.find_spec("psutil") is None:
+        raise UserError("callbacks.system=true needs the package psutil, which is not installed: pip install psutil")
+    from manyheads.callbacks.system import SystemMetrics
+
+    return [SystemMetrics()]
 
 
 def check_monitor(monitor: str, metrics: Sequence[type[Metric]]) -> type[Metric]:
