@@ -131,7 +131,7 @@ def test_the_yamls_were_found() -> None:
         "optim": 6,
         "trainer": 3,
         "callbacks": 1,
-        "logger": 2,
+        "logger": 4,
     }
 
 

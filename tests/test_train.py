@@ -65,7 +65,7 @@ def test_results_say_how_it_went_and_where_it_comes_from(tiny_trained: Any, corp
     expected = {
         "status": "done", "task": "generation", "data": "json", "tokenizer": "byte", "model": "tiny", "optim": "muon",
         "seed": 1, "steps": 6, "tags": [], "name": tiny_trained.folder.name, "folder": tiny_trained.folder.name,
-        "wandb_id": None,
+        "wandb_id": None, "mlflow_id": None,
     }  # fmt: skip
     assert {name: run[name] for name in expected} == expected
     assert run["command"].startswith(f"manyheads train data=json data.path={corpus} ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -95,6 +96,14 @@ def build(node: Any, key: str, /, *, allow: Iterable[str] = (), **live: Any) -> 
 def target_of(node: Any, key: str, allow: Iterable[str] = ()) -> Callable[..., Any]:
     """The class or builder that a node names, without building it."""
     return resolve_target(settings_of(node, key)["_target_"], key, allow)
+
+
+def check_installed(node: Any, key: str, allow: Iterable[str] = ()) -> None:
+    """Raises UserError, with what to install, when a package is not there that the builder of a node needs."""
+    modules, pip = getattr(target_of(node, key, allow), "__manyheads_needs__", ((), ""))
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"{key} needs the package {missing[0]}, which is not installed: pip install {pip}")
 
 
 def check_tree(cfg: DictConfig, allow: Iterable[str] = ()) -> None:

@@ -55,6 +55,7 @@ class LM(pl.LightningModule):
         self.steps_done = 0
         self.last_grad_norm: Tensor | None = None
         self.accepts_gradients: Callable[[Tensor], bool] | None = None  # by their norm; None: always
+        self.before_clipping: Callable[[], None] | None = None  # called when the step's gradients are complete
         self._step_count: Tensor | None = None
         self._tokens: Tensor | int = 0
         self._total_steps: float | None = None
@@ -118,6 +119,8 @@ class LM(pl.LightningModule):
     ) -> None:
         """Clips by the norm over all parameters and keeps the norm for the log; gradients that are not accepted are
         dropped, and an optimizer leaves parameters without a gradient as they are."""
+        if self.before_clipping is not None:
+            self.before_clipping()
         limit = gradient_clip_val or float("inf")  # 0 is no limit, as in Lightning
         self.last_grad_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
         if self.accepts_gradients is not None and not self.accepts_gradients(self.last_grad_norm):

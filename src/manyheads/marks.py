@@ -16,6 +16,16 @@ def builder(function: F) -> F:
     return function
 
 
+def needs(*modules: str, pip: str) -> Callable[[F], F]:
+    """Marks a builder that imports `modules`, which an installation may lack; `pip` is what pip then has to install."""
+
+    def mark(function: F) -> F:
+        function.__manyheads_needs__ = (modules, pip)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
 def callable_module(name: str, function: Callable[..., Any]) -> None:
     """Lets `manyheads.load(...)` call the function of that name although `manyheads.load` is also a module.
 

@@ -12,16 +12,17 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from manyheads import compatibility
-from manyheads.build import CONF_DIR, build, check_tree, complete, target_of
+from manyheads.build import CONF_DIR, build, check_installed, check_tree, complete, target_of
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
 from manyheads.callbacks.throughput import Throughput
 from manyheads.errors import Interrupted, UserError
 from manyheads.lm import LM
 from manyheads.load import load_weights, rebuild
+from manyheads.logger.base import RunLogger
 from manyheads.logger.csv import CsvLog
-from manyheads.logger.wandb import WandbLog
 from manyheads.marks import callable_module
 from manyheads.run import screen
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
@@ -40,7 +41,7 @@ from manyheads.run.folder import (
     write_config,
 )
 from manyheads.run.record import Record
-from manyheads.run.results import Results
+from manyheads.run.results import Results, Status
 from manyheads.run.resume import Resumed, check_resume
 from manyheads.run.root import check_root
 from manyheads.run.scoring import score, write_predictions
@@ -82,7 +83,7 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     run = resumed.folder if resumed else _new_folder(folder, choices)
     with contextlib.closing(console):
         with unmade_on_error(run, keep=resumed is not None):
-            console.log_to(run.log)
+            console.log_to(run.log(getattr(rank_zero_only, "rank", 0)))
             record = Record(run, cfg, choices, argv or sys.argv, source=source, tokenizer=tokenizer, resumed=resumed)
             text = config_text(cfg, choices)
             lm = LM(network=network, head=head, metrics=task.metrics, optimization=optimization,
@@ -109,6 +110,9 @@ def _checked(cfg: DictConfig, choices: dict[str, str]) -> DictConfig:
     budget(cfg.trainer)
     compatibility.check(cfg, choices, cfg.allow)
     build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())  # for its errors
+    for name, node in cfg.logger.items():
+        if node:
+            check_installed(node, f"logger.{name}", cfg.allow)
     return cfg
 
 
@@ -137,10 +141,13 @@ def _new_folder(folder: Path | None, choices: dict[str, str]) -> RunFolder:
 def _loggers(cfg: DictConfig, make: Any, run: RunFolder, record: Record, resumed: Resumed | None) -> list[Logger]:
     """The CSV file, and one logger for each node under `logger`."""
     table = CsvLog(run.path)
+    history: list[dict[str, float]] = []
     if resumed:
         table.drop_after(resumed.step)
+        history = table.rows()
     live = {"folder": run.path, "name": cfg.name or run.path.name, "tags": list(cfg.tags)}
-    live |= {"config": record.public_config(), "run_id": record.wandb_id}
+    live |= {"config": record.public_config(), "history": history, **record.logger_ids}
+    live |= {"resumed_step": resumed.step if resumed else None}
     live |= dict.fromkeys(LIGHTNINGS_FOLDERS, str(run.path))
     return [table, *(_logger(node, f"logger.{name}", cfg, make, live) for name, node in cfg.logger.items() if node)]
 
@@ -158,29 +165,29 @@ def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Pa
     """Trains, scores the best weights, and leaves results.json and the loggers closed, however it ends."""
     loggers = list(trainer.loggers)
     clock = next(callback for callback in trainer.callbacks if isinstance(callback, Throughput))  # type: ignore[attr-defined]
-    record.wandb_logger = next((logger for logger in loggers if isinstance(logger, WandbLog)), None)
+    record.loggers = loggers
     record.write("running", lm)
     try:
         trainer.fit(lm, datamodule=task, ckpt_path=checkpoint, weights_only=True)
         scores = score(trainer, lm, task, record.folder.checkpoint("best"))
         write_predictions(record.folder.predictions, task, lm)
     except BaseException as error:
-        status = "interrupted" if isinstance(error, Interrupted) else "failed"
+        status: Status = "interrupted" if isinstance(error, Interrupted) else "failed"
         with contextlib.suppress(OSError):  # of a full disk the first complaint says more
             record.write(status, lm, lm.scores, clock.seconds())
-        _close(loggers, failed=status == "failed")
+        _close(loggers, status)
         raise
     results = record.write("done", lm, scores, clock.seconds())
     for logger in loggers:
         logger.log_metrics({name: value for name, value in scores.items() if name.startswith("test/")}, lm.steps_done)
-    _close(loggers)
+    _close(loggers, "done")
     return results
 
 
-def _close(loggers: Sequence[Logger], failed: bool = False) -> None:
+def _close(loggers: Sequence[Logger], status: Status) -> None:
     for logger in loggers:
-        if isinstance(logger, WandbLog):
-            logger.close(failed=failed)
+        if isinstance(logger, RunLogger):
+            logger.close(status)
 
 
 def from_overrides(overrides: Sequence[str] = ()) -> Results:

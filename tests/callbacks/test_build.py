@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ def test_what_is_switched_off_is_not_there(metrics: list[Any]) -> None:
     assert "StopEarly" not in made
 
 
+def test_what_is_asked_for_logs_after_the_rows_of_training(metrics: list[Any]) -> None:
+    made = names(make(metrics, norms_every_n_steps=5, system=True))
+    assert made[3:6] == ["MetricsLog", "LayerNorms", "SystemMetrics"]
+
+
+def test_system_figures_without_psutil_say_what_to_install(metrics: list[Any], monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    with pytest.raises(UserError, match=r"^callbacks.system=true needs the package psutil, .*: pip install psutil$"):
+        make(metrics, system=True)
+
+
 def test_directions_follow_from_the_metric(metrics: list[Any], tmp_path: Path) -> None:
     # guards: a mode of checkpoints or early stopping of its own
     for monitor, up in [("val/accuracy", True), ("val/loss", False)]:
@@ -83,6 +95,7 @@ def test_a_monitor_that_is_not_measured_is_refused(metrics: list[Any]) -> None:
         ("samples", True),
         ("sample_tokens", 0),
         ("sample_temperature", -1),
+        ("norms_every_n_steps", 0),
         ("refresh_per_second", 0),
         ("refresh_per_second", "often"),
     ],

@@ -43,7 +43,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.usefixtures("_clean_environment")
-@pytest.mark.parametrize("logger", ["csv", pytest.param("wandb", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "logger", ["csv", *(pytest.param(each, marks=pytest.mark.slow) for each in ("wandb", "[tensorboard,mlflow]"))]
+)
 def test_no_literal_secret_of_the_command_line_is_written_or_shown(
     logger: str, behind_a_key: str, cli: Callable[..., Any], tiny: list[str], tmp_path: Path
 ) -> None:

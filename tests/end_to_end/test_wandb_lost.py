@@ -68,14 +68,16 @@ sys.exit(main(["train", *sys.argv[2:]]))
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_away_in_mid_run_costs_one_line(tiny: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [[], ["logger.wandb.tables=true"]])
+def test_a_server_that_goes_away_in_mid_run_costs_one_line(words: list[str], tiny: list[str], tmp_path: Path) -> None:
     """A W&B Table among the samples would wait for the server without end. What came after the server's end is in W&B's
     own file in the run folder, from where it can be uploaded."""
+    Server.opened, Server.stopped = 0, False
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, url, *tiny, "logger=wandb"],
+        [sys.executable, "-c", PROGRAM, url, *tiny, "logger=wandb", *words],
         cwd=tmp_path,
         env=os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": "x" * 40, "WANDB_MODE": "online"},
         capture_output=True,
@@ -86,7 +88,9 @@ def test_a_server_that_goes_away_in_mid_run_costs_one_line(tiny: list[str], tmp_
     assert (Server.opened, Server.stopped) == (1, True)
     (folder,) = tmp_path.glob("outputs/runs/*")
     assert json.loads((folder / "results.json").read_text(encoding="utf-8"))["run"]["status"] == "done"
-    (line,) = [line for line in done.stderr.splitlines() if "W&B" in line]
+    *tables, line = [line for line in done.stderr.splitlines() if "W&B" in line]
+    assert len(tables) == len(words)
+    assert all("W&B takes no Table" in each for each in tables)
     assert "W&B did not take everything" in line
     assert f"wandb sync {folder / 'wandb'}/run-" in line
     (file,) = folder.glob("wandb/run-*/*.wandb")

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.head.base import Head, HeadOutput
+from manyheads.head.base import Head, HeadOutput, Scores
 
 
 class Half(Head):
-    """A head without `losses`, which only a test split would ask for."""
+    """A head without `scores`, which only evaluation would ask for."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({"causal"})
 
@@ -25,11 +25,12 @@ class Whole(Half):
         self.weight = nn.Parameter(torch.ones(2))
 
     def scores(self, hidden: Tensor, batch: Batch) -> Scores:
-        return hidden[..., 0] * self.weight[0]
+        losses = hidden[..., 0] * self.weight[0]
+        return Scores(losses, losses > 0)
 
 
-def test_a_head_without_losses_cannot_be_made() -> None:
-    with pytest.raises(TypeError, match="losses"):
+def test_a_head_without_scores_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="scores"):
         Half()  # type: ignore[abstract]
 
 

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from manyheads.errors import UserError
+from manyheads.logger import wandb as module
 from manyheads.logger.html import html_table
-from manyheads.logger.wandb import WandbLog, choose_mode, trouble_reaching, wandb
+from manyheads.logger.wandb import WandbLog, trouble_in_time, wandb
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens, connections are refused
 
@@ -41,17 +43,10 @@ def make(folder: Path, **settings: Any) -> WandbLog:
     return made
 
 
-@pytest.fixture
-def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-
-
 def test_two_runs_of_one_process_do_not_mix_and_each_says_how_it_ended(tmp_path: Path) -> None:
     """Guards against a second run that logs into the first, a failed run shown as finished, and a step of W&B's own."""
     one = make(tmp_path / "one", config={"model": {"dim": 8}, "commit": "abc"}, tags=["t"], group="g", project="p")
-    two = make(tmp_path / "two", config={"model": {"dim": 16}}, run_id="5eed5eed")
+    two = make(tmp_path / "two", config={"model": {"dim": 16}}, wandb_id="5eed5eed")
     one.log_metrics({"train/loss": 3.0, "train/tokens": 64}, step=10)
     two.log_metrics({"train/loss": 5.0}, step=1)
     one.log_metrics({"val/loss": 2.5}, step=10)
@@ -62,7 +57,7 @@ def test_two_runs_of_one_process_do_not_mix_and_each_says_how_it_ended(tmp_path:
     two.finalize("failed")
     two.log_metrics({"late": 1.0}, step=2)
     one.close()
-    one.close(failed=True)
+    one.close("failed")
 
     first, second = records(tmp_path / "one"), records(tmp_path / "two")
     assert history(first) == [
@@ -158,31 +153,6 @@ def test_a_failing_call_never_stops_a_training(
     ]
 
 
-@pytest.mark.usefixtures("_no_key")
-def test_without_a_key_a_run_is_offline_and_asking_for_online_is_refused() -> None:
-    """Guards against W&B's prompt for a key."""
-    assert choose_mode(None) == "offline"
-    with pytest.raises(UserError, match=r"^logger.wandb.mode=online: no W&B key was found. Run `wandb login`"):
-        choose_mode("online")
-
-
-@pytest.mark.usefixtures("_no_key")
-def test_a_key_makes_a_run_online_unless_it_is_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards against runs of people with an account that stay on disk, wherever their key is kept."""
-    (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {'k' * 40}\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert choose_mode(None) == "online"
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    assert choose_mode(None) == "online"
-    assert choose_mode("offline") == "offline"
-    monkeypatch.setenv("WANDB_MODE", "dryrun")
-    assert choose_mode(None) == "offline"
-    assert choose_mode("disabled") == "disabled"
-    with pytest.raises(UserError, match=r"^logger.wandb.mode=ofline is not one of .* Did you mean 'offline'"):
-        choose_mode("ofline")  # type: ignore[arg-type]
-
-
 def test_disabled_writes_nothing(tmp_path: Path) -> None:
     """Guards against an `off` that is only quiet."""
     log = make(tmp_path, mode="disabled")
@@ -191,19 +161,61 @@ def test_disabled_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_trouble_is_told_in_words_and_any_answer_is_none() -> None:
-    """Guards against taking a server that answers 404 at its root for one that is away."""
-    import threading
-    from http.server import BaseHTTPRequestHandler, HTTPServer
+def test_texts_are_tables_on_request(tmp_path: Path) -> None:
+    log = make(tmp_path, tables=True)
+    log.log_text("samples", columns=["step", "text"], data=[["3", "a"], ["3", "b"]], step=3)
+    log.log_metrics({"x": 1.0}, step=3)
+    log.close()
+    (table,) = tmp_path.glob("wandb/*/files/media/table/samples_*.table.json")
+    content = json.loads(table.read_text(encoding="utf-8"))
+    assert (content["columns"], content["data"]) == (["step", "text"], [["3", "a"], ["3", "b"]])
+    (row,) = [item["item"] for item in of("history", records(tmp_path))]
+    assert (row["_step"], row["x"], row["samples._type"]) == (3, 1, "table-file")
 
-    class NotFound(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(404)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
+def test_a_table_that_hangs_is_left_and_pages_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards the client's endless wait for a server that went away after it had been reached."""
+    log = make(tmp_path, tables=True)
+    run, free, asked = log.experiment, threading.Event(), []
+    plain = run.log
 
-    with HTTPServer(("127.0.0.1", 0), NotFound) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        assert trouble_reaching(f"http://127.0.0.1:{server.server_port}") is None
-    assert trouble_reaching(NOWHERE) == f"{NOWHERE}: [Errno 111] Connection refused"
+    def hang(row: dict[str, Any], step: int) -> None:
+        asked.append(type(row["samples"]).__name__)
+        if asked[-1] == "Table":
+            free.wait(60)
+        else:
+            plain(row, step=step)
+
+    monkeypatch.setattr(module, "TABLE_SECONDS", 0.05)
+    monkeypatch.setattr(run, "log", hang)
+    with caplog.at_level(logging.WARNING):
+        for step in (3, 4):
+            log.log_text("samples", columns=["text"], data=[["a"]], step=step)
+    log.close()
+    free.set()
+    assert asked == ["Table", "Html", "Html"]
+    assert [record.message for record in caplog.records if record.name == module.__name__] == [
+        "W&B takes no Table (no answer in 0.05 seconds); sample texts are logged as pages from here on."
+    ]
+
+
+def test_what_went_wrong_is_said_and_nothing_when_all_is_well() -> None:
+    def fail() -> None:
+        raise ValueError("no\nsecond line")
+
+    assert trouble_in_time(lambda: None, 10) is None
+    assert trouble_in_time(fail, 10) == "ValueError: no"
+
+
+@pytest.mark.slow
+def test_the_machine_is_watched_in_offline_runs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's own figures of the machine are on: every 15 seconds, here more often."""
+    monkeypatch.setenv("WANDB_X_STATS_SAMPLING_INTERVAL", "0.1")
+    log = make(tmp_path)
+    log.log_metrics({"x": 1.0}, step=1)
+    time.sleep(1.0)
+    log.close()
+    (first, *_) = of("stats", records(tmp_path))
+    assert first["item"]["proc.memory.rssMB"] > 50

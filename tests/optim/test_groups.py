@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.head.base import Head, HeadOutput
+from manyheads.head.base import Head, HeadOutput, Scores
 from manyheads.optim.groups import parameter_groups
 
 
@@ -17,7 +17,7 @@ class AnyHead(Head):
     def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
         raise NotImplementedError
 
-    def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
+    def scores(self, hidden: Tensor, batch: Batch) -> Scores:
         raise NotImplementedError
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
+import subprocess
+import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from manyheads.errors import UserError
 from manyheads.run.console import RunConsole
 
 
@@ -83,3 +89,100 @@ def test_a_closed_log_takes_no_more_and_the_screen_does(screen: RunConsole, tmp_
     screen.print("later")
     assert (tmp_path / "train.log").read_text() == ""
     assert "later" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_warnings_are_logged_and_shown_as_before(
+    screen: RunConsole, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards a log without the reason of what went wrong, a warning printed twice, and one that is printed no more.
+
+    Without a handler, as in a user's process; one logger keeps its records to itself, as Lightning's does.
+    """
+    monkeypatch.setattr(logging.root, "handlers", [])
+    own = logging.getLogger("test_console.own")
+    monkeypatch.setattr(own, "propagate", False)
+    monkeypatch.setattr(own, "handlers", [logging.StreamHandler(shown := io.StringIO())])
+    plain = logging.getLogger("test_console.plain")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        before = warnings.showwarning
+        screen.log_to(tmp_path / "train.log")
+        plain.warning("one %s", "https://user:hunter3@host")
+        plain.info("not this")
+        own.error("two")
+        warnings.warn("three [b]", UserWarning, stacklevel=1)
+        screen.close()
+        assert warnings.showwarning is before
+    plain.warning("later")
+    assert (tmp_path / "train.log").read_text() == (
+        "warning: one https://***@host\nerror: two\nwarning: UserWarning: three [b]\n"
+    )
+    err = capsys.readouterr().err
+    assert [line for line in err.splitlines() if line in ("one https://user:hunter3@host", "later")] == [
+        "one https://user:hunter3@host",
+        "later",
+    ]
+    assert [str(each.message) for each in warned] == ["three [b]"]
+    assert shown.getvalue() == "two\n"
+    assert logging.root.handlers == []
+
+
+def test_the_log_ends_with_what_the_run_ended_with(tmp_path: Path) -> None:
+    """A mistake in its own words, a fault of ours with where it was; a run that ends well says nothing more."""
+    for name, error in {"a": UserError("set b"), "c": RuntimeError("planted"), "d": None}.items():
+        console = RunConsole(file=io.StringIO())
+        with contextlib.suppress(UserError, RuntimeError), contextlib.closing(console):
+            console.log_to(tmp_path / name)
+            if error:
+                raise error
+    assert (tmp_path / "a").read_text() == "error: set b\n"
+    found = (tmp_path / "c").read_text()
+    assert found.startswith("error: Traceback (most recent call last):\n")
+    assert found.endswith("RuntimeError: planted\n")
+    assert (tmp_path / "d").read_text() == ""
+
+
+RANKS = """
+import contextlib, io, sys, warnings
+from pathlib import Path
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+from manyheads.run.console import RunConsole
+from manyheads.run.folder import RunFolder
+
+class Own(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch, batch_idx):
+        warnings.warn(f"of rank {self.global_rank}", stacklevel=1)
+        return self.layer(batch).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+warnings.simplefilter("ignore")
+warnings.filterwarnings("always", message="of rank")
+console = RunConsole(file=io.StringIO())
+with contextlib.closing(console):
+    console.log_to(RunFolder(Path(sys.argv[1])).log(rank_zero_only.rank))
+    console.print("started")
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", max_steps=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )
+    trainer.fit(Own(), torch.utils.data.DataLoader(torch.ones(4, 2)))
+"""
+
+
+@pytest.mark.slow
+def test_each_of_two_real_ranks_writes_a_log_of_its_own(tmp_path: Path) -> None:
+    """Guards two processes that write into one file, and a rank whose warnings nobody finds."""
+    program = tmp_path / "program.py"
+    program.write_text(RANKS)
+    subprocess.run([sys.executable, str(program), str(tmp_path)], check=True, capture_output=True, timeout=100)
+    assert sorted(path.name for path in tmp_path.glob("train*")) == ["train.log", "train.rank1.log"]
+    for name, rank in (("train.log", 0), ("train.rank1.log", 1)):
+        assert (tmp_path / name).read_text() == f"started\nwarning: UserWarning: of rank {rank}\n"

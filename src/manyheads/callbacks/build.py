@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -17,6 +18,7 @@ from manyheads.callbacks.find_lr import FindLr
 from manyheads.callbacks.interrupt import Interrupt, resume_command
 from manyheads.callbacks.metrics_log import MetricsLog
 from manyheads.callbacks.nonfinite import StopWhenNotFinite
+from manyheads.callbacks.norms import LayerNorms
 from manyheads.callbacks.progress import Progress
 from manyheads.callbacks.rng import RngState
 from manyheads.callbacks.samples import Samples
@@ -55,6 +57,8 @@ def callbacks(
     skip_spikes: float | None = None,
     find_lr: bool = False,
     find_batch_size: bool = False,
+    norms_every_n_steps: int | None = None,
+    system: bool = False,
 ) -> list[pl.Callback]:
     """The callbacks of a run, in the order in which they run.
 
@@ -75,12 +79,20 @@ def callbacks(
             skipped and counted; None: none is.
         find_lr: tries learning rates in the place of training, and says which one to set; see `debug=find_lr`.
         find_batch_size: tries batch sizes before the first step, and says which one to set; see `debug=find_batch_size`.
+        norms_every_n_steps: optimizer steps between rows with the norm of each layer's gradient, before clipping, and
+            weights; None: never.
+        system: log what processor, memory and GPU do with each row of training. Needs psutil.
 
     Raises UserError for a monitor that no metric gives, and for numbers out of range.
     """
     metric = check_monitor(monitor, metrics)
     saved = {"save_best": save_best, "save_every_n_steps": save_every_n_steps, "keep": keep}
-    for name, count in {**saved, "patience": patience, "sample_tokens": sample_tokens}.items():
+    for name, count in {
+        **saved,
+        "patience": patience,
+        "sample_tokens": sample_tokens,
+        "norms_every_n_steps": norms_every_n_steps,
+    }.items():
         if count is not None:
             check_count(f"callbacks.{name}", count)
     check_count("callbacks.samples", samples, 0)
@@ -121,8 +133,12 @@ def callbacks(
         *([spikes] if spikes else []),
         StopWhenNotFinite(checkpoint, losses=spikes is None and not find_lr),
     ]
+    asked = [
+        *([LayerNorms(norms_every_n_steps)] if norms_every_n_steps else []),
+        *(_system_metrics() if system else []),
+    ]
     leave = Interrupt(checkpoint=checkpoint, resume=resume_command(folder))
-    return [*watch, log, *shown, *finders, Averaging(running), *early, checkpoint, leave]
+    return [*watch, log, *asked, *shown, *finders, Averaging(running), *early, checkpoint, leave]
 
 
 def check_averaging(kind: Kind | None, decay: float, start: float | None) -> RunningAverage | None:
@@ -147,6 +163,14 @@ def check_spikes(factor: float | None, console: Console) -> SkipSpikes | None:
         return None
     check_range("callbacks.skip_spikes", factor, 1, hint="It is how many times the median a gradient norm may be.")
     return SkipSpikes(console=console, factor=factor)
+
+
+def _system_metrics() -> list[pl.Callback]:
+    if importlib.util.find_spec("psutil") is None:
+        raise UserError("callbacks.system=true needs the package psutil, which is not installed: pip install psutil")
+    from manyheads.callbacks.system import SystemMetrics
+
+    return [SystemMetrics()]
 
 
 def check_monitor(monitor: str, metrics: Sequence[type[Metric]]) -> type[Metric]:

@@ -79,6 +79,11 @@ class MetricsLog(pl.Callback):
 
     def _write(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         self.last.update(metrics)
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
-            logger.save()
+        write_row(trainer, metrics)
+
+
+def write_row(trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+    """Hands numbers of the optimizer step that was just made to every logger."""
+    for logger in trainer.loggers:
+        logger.log_metrics(metrics, step=trainer.global_step)
+        logger.save()

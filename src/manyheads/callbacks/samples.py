@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.text import Text
 
 from manyheads.callbacks.step import as_lm, is_fitting
 from manyheads.decoding.generate import generate
 from manyheads.decoding.sampling import Sampling
+from manyheads.logger.base import LogsTexts
 
 if TYPE_CHECKING:
     from manyheads.tokenizer.base import Tokenizer
@@ -25,7 +25,7 @@ ASCII_MARGIN = "    | "
 
 
 class Samples(pl.Callback):
-    """Continues the same prompts with the same seed at each validation, prints the texts and hands them to W&B.
+    """Continues the same prompts with the same seed at each validation, prints the texts and hands them to the loggers that take texts.
 
     Draws come from generators of their own: the random state of training does not change.
 
@@ -63,7 +63,7 @@ class Samples(pl.Callback):
                 self.console.print(line, soft_wrap=True)
         rows = [[trainer.global_step, prompt, text] for prompt, text in zip(self._prompts, texts, strict=True)]
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
+            if isinstance(logger, LogsTexts):
                 logger.log_text("samples", columns=["step", "prompt", "text"], data=rows, step=trainer.global_step)
 
     def _continue(self, pl_module: pl.LightningModule) -> list[str]:

@@ -74,6 +74,12 @@ class CsvLog(Logger):
             columns, rows = self._read()
             self._write_anew(columns, [row for row in rows if int(row[STEP]) <= step])
 
+    def rows(self) -> list[dict[str, float]]:
+        """All rows so far, each with its `step`, without their empty cells."""
+        if not self._path.is_file():
+            return []
+        return [{name: float(value) for name, value in row.items()} for row in self._read()[1]]
+
     def _read(self) -> tuple[list[str], list[dict[str, Any]]]:
         """The columns, and the rows without their empty cells; a last line that was cut off is left out."""
         whole = self._path.read_text(encoding="utf-8").rpartition("\n")[0]

@@ -1,4 +1,4 @@
-"""Rows of text as a page of HTML."""
+"""Rows of text as a page of HTML that shows them as they are."""
 
 from __future__ import annotations
 

@@ -8,31 +8,29 @@ import secrets
 import shlex
 import shutil
 import sys
-import urllib.error
-import urllib.request
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from manyheads.errors import Interrupted, UserError, check_choice
+from manyheads.errors import Interrupted
+from manyheads.logger.base import RunLogger
 from manyheads.logger.html import html_table
+from manyheads.logger.wandb_account import Mode, choose_mode, client_settings, trouble_reaching
 from manyheads.marks import builder
-
-Mode = Literal["online", "offline", "disabled"]
+from manyheads.run.results import Status
 
 _log = logging.getLogger(__name__)
-
-PROBE_SECONDS = 5.0
-"""How long the server may take to answer anything at all before the run goes offline."""
 
 INIT_SECONDS = 20.0
 """How long the server may take to open the run before it goes offline."""
 
-_FIRST_SERVER = "https://api.wandb.ai"
+TABLE_SECONDS = 20.0
+"""How long W&B may take to accept a Table."""
 
 FINISH_SECONDS = 60.0
 """How long the end of a run may wait for what is not uploaded yet; it stays on disk."""
@@ -45,13 +43,14 @@ def wandb(
     name: str,
     config: Mapping[str, Any],
     tags: Sequence[str] = (),
-    run_id: str | None = None,
+    wandb_id: str | None = None,
     project: str | None = None,
     entity: str | None = None,
     group: str | None = None,
     job_type: str | None = None,
     notes: str | None = None,
     mode: Mode | None = None,
+    tables: bool = False,
 ) -> Logger:
     """The logger of one run; its files are in `folder`/wandb.
 
@@ -60,13 +59,14 @@ def wandb(
         name: the name that W&B shows.
         config: what W&B shows as the run's config; it is sent and written as it is.
         tags: what runs are filtered by.
-        run_id: the id of an earlier W&B run to continue; None starts one.
+        wandb_id: the id of an earlier W&B run to continue; None starts one.
         project: None takes $WANDB_PROJECT, or `manyheads`.
         entity: the user or team; None takes the account's default.
         group: runs of one group are shown together.
         job_type: a kind of run within a group.
         notes: a text shown with the run.
         mode: None is online where W&B finds a key and offline otherwise; $WANDB_MODE is heard.
+        tables: sample texts as W&B Tables, which can be sorted and filtered, and not as pages.
 
     Raises UserError for `mode=online` without a key.
     """
@@ -80,60 +80,10 @@ def wandb(
         "tags": list(tags),
         "config": dict(config),
     }
-    return WandbLog(folder=Path(folder), run_id=run_id, mode=choose_mode(mode), settings=settings)
+    return WandbLog(folder=Path(folder), wandb_id=wandb_id, mode=choose_mode(mode), settings=settings, tables=tables)
 
 
-def choose_mode(mode: Mode | None) -> Mode:
-    """The mode asked for here or in $WANDB_MODE; else online with a key and offline without."""
-    if mode is not None:
-        check_choice("logger.wandb.mode", mode, get_args(Mode))
-    wanted = mode or {"dryrun": "offline", "run": "online"}.get(wish := os.environ.get("WANDB_MODE", ""), wish)
-    if wanted in ("offline", "disabled"):
-        return wanted  # type: ignore[return-value]
-    if has_key():
-        return "online"
-    if wanted == "online":
-        raise UserError(
-            "logger.wandb.mode=online: no W&B key was found. "
-            "Run `wandb login`, set WANDB_API_KEY, or set logger.wandb.mode=offline."
-        )
-    return "offline"
-
-
-def client_settings() -> Any:
-    """W&B's settings for this process, read from its files and the environment; it starts W&B, silently."""
-    # without this W&B reports on itself to its server from offline runs too, and complains where there is no network
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb as client
-
-    return client.setup(client.Settings(silent=True)).settings
-
-
-def has_key() -> bool:
-    """Whether W&B would find credentials without asking: in the environment, in its settings or in .netrc."""
-    import wandb as client
-    from requests.utils import get_netrc_auth
-
-    settings = client_settings()
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.api_key:
-        return True
-    # a key stored under the first name of W&B's own server is still good
-    public = [_FIRST_SERVER] if settings.base_url == client.Settings().base_url else []
-    return any(get_netrc_auth(url) for url in (settings.base_url, *public))
-
-
-def trouble_reaching(url: str, seconds: float = PROBE_SECONDS) -> str | None:
-    """Why no HTTP server answers at `url`, in a few words, or None when one does, whatever it answers."""
-    try:
-        urllib.request.urlopen(url, timeout=seconds).close()  # through the proxies of the environment, as W&B does
-    except urllib.error.HTTPError:
-        return None
-    except (OSError, ValueError) as error:
-        return f"{url}: {getattr(error, 'reason', None) or error}"
-    return None
-
-
-class WandbLog(WandbLogger):
+class WandbLog(WandbLogger, RunLogger):
     """Lightning's logger with a W&B run of its own, whatever else this process logs.
 
     W&B's `_step` is the optimizer step. Nothing of the command line, the environment, the repository or the console is
@@ -141,17 +91,22 @@ class WandbLog(WandbLogger):
     testing follows training.
     """
 
-    def __init__(self, *, folder: Path, run_id: str | None, mode: Mode, settings: Mapping[str, Any]) -> None:
+    id_name = "wandb_id"
+
+    def __init__(
+        self, *, folder: Path, wandb_id: str | None, mode: Mode, settings: Mapping[str, Any], tables: bool = False
+    ) -> None:
         super().__init__(
             name=settings["name"],
             project=settings["project"],
             save_dir=str(folder),
-            version=run_id or secrets.token_hex(4),
+            version=wandb_id or secrets.token_hex(4),
         )
         self._folder = folder
-        self._resumed = run_id is not None
+        self._resumed = wandb_id is not None
         self._mode: Mode = mode
         self._settings = dict(settings)
+        self._tables = tables
         self._closed = False
         self._warned = False
         self._last_step = 0
@@ -189,13 +144,15 @@ class WandbLog(WandbLogger):
         dataframe: Any | None = None,
         step: int | None = None,
     ) -> None:
-        """Logs rows of text as a page of HTML. Never raises.
+        """Logs rows of text as a page of HTML, or as a Table where those are asked for. Never raises, never hangs.
 
-        Not as a W&B Table: for each one of those the client asks the server, and waits for ever where it went away.
+        For each Table the client asks the server, and waits for ever where it went away.
         """
         import wandb as client
 
-        if data:
+        if not data or self._closed:
+            return
+        if not self._log_table(key, columns or [], data, step):
             self.log_metrics({key: client.Html(html_table(columns or [], data), inject=False)}, step)
 
     @rank_zero_only
@@ -203,16 +160,16 @@ class WandbLog(WandbLogger):
         """Ends the run as failed when `status` says so and it was not told to stop; Lightning calls it after each of fit
         and test, and while it handles what was raised."""
         if status == "failed":
-            self.close(failed=not isinstance(sys.exc_info()[1], Interrupted))
+            self.close("interrupted" if isinstance(sys.exc_info()[1], Interrupted) else "failed")
 
     @rank_zero_only
-    def close(self, *, failed: bool = False) -> None:
-        """Ends the W&B run. A second call does nothing. Never raises, and waits at most FINISH_SECONDS."""
+    def close(self, status: Status = "done") -> None:
+        """Ends the W&B run, as failed when it did. A second call does nothing. Never raises, and waits at most FINISH_SECONDS."""
         run, closed, self._closed = self._experiment, self._closed, True
         if closed or run is None:
             return
         try:
-            run.finish(exit_code=int(failed))
+            run.finish(exit_code=int(status == "failed"))
             trouble = self._refusal()
             for link in self._files("logs/debug-core.log"):
                 link.unlink()  # it leads out of the folder, to a path of this machine
@@ -220,6 +177,23 @@ class WandbLog(WandbLogger):
             trouble = _first_line(error)
         if trouble:
             _log.warning("W&B did not take everything (%s). Later: %s", trouble, self._sync_command())
+
+    def _log_table(self, key: str, columns: list[str], data: list[list[str]], step: int | None) -> bool:
+        """Whether the rows were logged as a Table; after the first that W&B does not take in time there are no more."""
+        import wandb as client
+
+        if not self._tables:
+            return False
+        run = self.experiment  # started here, since it may turn out to be offline
+        trouble = trouble_reaching(client_settings().base_url) if self._mode == "online" else None
+        if trouble is None:
+            self._last_step = self._last_step if step is None else step
+            table = client.Table(columns=list(columns), data=[list(row) for row in data])
+            trouble = trouble_in_time(lambda: run.log({key: table}, step=self._last_step), TABLE_SECONDS)
+        if trouble is not None:
+            self._tables = False
+            _log.warning("W&B takes no Table (%s); sample texts are logged as pages from here on.", trouble)
+        return trouble is None
 
     def _start(self) -> Any:
         if self._mode == "online":
@@ -292,6 +266,25 @@ class WandbLog(WandbLogger):
     def _sync_command(self) -> str:
         prefix = "offline-run" if self._mode == "offline" else "run"
         return f"wandb sync {shlex.quote(str(self._folder / 'wandb'))}/{prefix}-*-{self._id}"
+
+
+def trouble_in_time(call: Callable[[], None], seconds: float) -> str | None:
+    """What went wrong with a call, in a few words, or that it did not return in time; None when all is well.
+
+    A call that hangs is left behind in its thread, which does not keep the process alive.
+    """
+    caught: list[str] = []
+
+    def attempt() -> None:
+        try:
+            call()
+        except Exception as error:  # whatever W&B raises
+            caught.append(_first_line(error))
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return f"no answer in {seconds:g} seconds" if thread.is_alive() else next(iter(caught), None)
 
 
 def _first_line(error: BaseException) -> str:

@@ -43,10 +43,9 @@ class RunFolder:
         """The typed results."""
         return self.path / "results.json"
 
-    @property
-    def log(self) -> Path:
-        """What the screen showed, as plain lines."""
-        return self.path / "train.log"
+    def log(self, rank: int = 0) -> Path:
+        """What a rank showed and warned of, as plain lines: train.log, train.rank1.log, ..."""
+        return self.path / (f"train.rank{rank}.log" if rank else "train.log")
 
     @property
     def predictions(self) -> Path:

@@ -44,7 +44,10 @@ _MOST_USED = (
     ("callbacks.monitor=val/bits_per_byte", "what the best checkpoint is the best of"),
     ("callbacks.patience=5", "stop after so many validations without a better one"),
     ("callbacks.save_every_n_steps=500", "more checkpoints than those at validations"),
-    ("logger.wandb.project=NAME", "also logger.wandb.entity, group and mode; logger=csv does without W&B"),
+    ("callbacks.norms_every_n_steps=100", "log norms of gradients and weights, layer by layer"),
+    ("callbacks.system=true", "log what processor, memory and GPU do"),
+    ("logger=[wandb,tensorboard,mlflow]", "one or several beside metrics.csv; logger=csv: none"),
+    ("logger.wandb.project=NAME", "also logger.wandb.entity, group, mode and tables"),
 )
 _TRAIN_EXAMPLES = (
     ("", "the default run"),

@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import Logger
 from manyheads import __version__
 from manyheads.data.source import Source
 from manyheads.lm import LM
+from manyheads.logger.base import RunLogger
 from manyheads.run.folder import RunFolder
 from manyheads.run.provenance import device_name, peak_memory_bytes, provenance
 from manyheads.run.results import SCHEMA, Results, Status, write_results
@@ -20,7 +21,11 @@ from manyheads.run.resume import Resumed
 from manyheads.run.secrets import masked_config
 from manyheads.tokenizer.base import Tokenizer
 
-_WANDB_ID = re.compile(r"[\w-]{1,64}")
+_LOGGER_ID = re.compile(r"[\w-]{1,64}")
+
+
+LOGGER_IDS = ("wandb_id", "mlflow_id")
+"""Where results.json keeps the id of the run in a logger's own store."""
 
 
 class Record:
@@ -42,8 +47,8 @@ class Record:
         self._config = masked_config(cfg)
         before = resumed.results["run"] if resumed and resumed.results else {}
         # of a folder from elsewhere: nothing that could be a path
-        self.wandb_id = before.get("wandb_id") if _WANDB_ID.fullmatch(str(before.get("wandb_id"))) else None
-        self.wandb_logger: Logger | None = None
+        self.logger_ids = {name: _checked_id(before.get(name)) for name in LOGGER_IDS}
+        self.loggers: Sequence[Logger] = ()
         self._seconds_before = float(before.get("wall_seconds") or 0.0)
         self._train_before = float(before.get("train_seconds") or 0.0)
         self._started = time.perf_counter()
@@ -70,11 +75,12 @@ class Record:
 
     def _state(self, lm: LM) -> dict[str, Any]:
         """Where the run comes from, and how far it has come."""
-        if self.wandb_logger is not None:
-            self.wandb_id = str(self.wandb_logger.version)
+        for logger in self.loggers:
+            if isinstance(logger, RunLogger) and logger.id_name:
+                self.logger_ids[logger.id_name] = str(logger.version)
         return {
             **self.provenance,
-            "wandb_id": self.wandb_id,
+            **self.logger_ids,
             "folder": self.folder.path.name,
             "device": device_name(lm.device),
             "parameters": sum(p.numel() for p in lm.parameters()),
@@ -103,6 +109,10 @@ class Record:
         }  # type: ignore[typeddict-item]
         write_results(self.folder.results, results)
         return results
+
+
+def _checked_id(value: Any) -> str | None:
+    return value if isinstance(value, str) and _LOGGER_ID.fullmatch(value) else None
 
 
 def _stage(scores: dict[str, float], stage: str) -> dict[str, float]:

@@ -41,6 +41,7 @@ class RunRecord(TypedDict, total=False):
     data_fingerprint: str  # of the content, hex
     tokenizer_fingerprint: str  # of the content, hex
     wandb_id: str | None
+    mlflow_id: str | None  # the tag of the MLflow run by which a resumed run finds it
     parameters: int  # trainable and not
     steps: int  # optimizer steps done
     tokens_seen: int  # label tokens trained on, padding apart, all ranks
