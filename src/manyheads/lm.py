@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from manyheads.batch import IGNORE, Batch
-from manyheads.head.base import Auxiliary, Head, HeadOutput
+from manyheads.head.base import Auxiliary, Head, HeadOutput, Objective
 from manyheads.metric.base import Metric
 from manyheads.optim.budget import Budget
 
@@ -74,15 +74,21 @@ class LM(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The batch's sum of losses, [], in units that `on_before_optimizer_step` undoes."""
-        total, output, terms = self.head.objective(self.network(batch), batch)
-        auxiliary = self._auxiliary_losses(batch)
-        if auxiliary is not None:
-            total, terms = total + auxiliary.total, {**terms, **auxiliary.terms}
+        total, output, terms = self.objective(batch)
         self.train_totals.add(output)
         for name, term in terms.items():
             self.train_terms.setdefault(name, Totals()).add(term)
         self._step_count = output.count if self._step_count is None else self._step_count + output.count
         return total / LOSS_UNIT
+
+    def objective(self, batch: Batch) -> Objective:
+        """What training minimises: the head's objective, and what the network adds to it."""
+        objective = self.head.objective(self.network(batch), batch)
+        auxiliary = self._auxiliary_losses(batch)
+        if auxiliary is None:
+            return objective
+        total, terms = objective.total + auxiliary.total, {**objective.terms, **auxiliary.terms}
+        return objective._replace(total=total, terms=terms)
 
     def forward(self, batch: Batch) -> HeadOutput:
         """The sum of the losses and their count."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from manyheads.batch import IGNORE, Batch
 from manyheads.callbacks.find_batch_size import FindBatchSize, repeated, sizes
-from manyheads.head.base import HeadOutput
+from manyheads.head.base import HeadOutput, Objective
 
 
 def test_sizes_divide_what_a_step_is_over() -> None:
@@ -43,13 +43,13 @@ class Machine(nn.Module):
         self.weight = nn.Parameter(torch.ones(()))
         self.cost, self.most, self.now, self.seen = cost, most, 0.0, []
 
-    def forward(self, batch: Batch) -> HeadOutput:
+    def objective(self, batch: Batch) -> Objective:
         count = len(batch["input_ids"])
         self.seen.append(count)
         if count > self.most:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         self.now += self.cost(count)
-        return HeadOutput(self.weight * 1.0, (batch["labels"] != IGNORE).sum())
+        return Objective(self.weight * 1.0, HeadOutput(self.weight, (batch["labels"] != IGNORE).sum()), {})
 
 
 def found(machine: Machine, batch_size: int, accumulation: int) -> list[str]:

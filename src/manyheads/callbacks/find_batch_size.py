@@ -66,7 +66,7 @@ class FindBatchSize(pl.Callback):
             for _ in range(1 + REPEATS):
                 before = self.clock()
                 with trainer.precision_plugin.train_step_context():
-                    loss = as_lm(pl_module)(batch).loss_sum
+                    loss = as_lm(pl_module).objective(batch).total
                 loss.backward()
                 if loss.device.type != "cpu":
                     torch.accelerator.synchronize()
