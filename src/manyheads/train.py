@@ -78,7 +78,9 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     with contextlib.closing(console):
         with unmade_on_error(run, keep=resumed is not None):
             console.log_to(run.log)
-            record = Record(run, cfg, choices, argv or sys.argv, source=source, tokenizer=tokenizer, resumed=resumed)
+            run.keep(source.reports)
+            record = Record(run, cfg, choices, argv or sys.argv, source=source, tokenizer=tokenizer, notes=task.notes,
+                            resumed=resumed)  # fmt: skip
             lm = LM(network=network, head=head, metrics=task.metrics, optimization=optimization,
                     budget=budget(cfg.trainer), record=record.for_checkpoint(write_config(run, cfg, choices)))  # fmt: skip
             callbacks = make(cfg.callbacks, "callbacks", folder=run.path, metrics=task.metrics, task=task,

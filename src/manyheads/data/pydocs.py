@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, final
 
 from manyheads.data.cache import cached, fingerprint
 from manyheads.data.docstrings import module_files, module_text, topic_texts
+from manyheads.data.prepare import source_builder
 from manyheads.data.source import SPLITS, Source
 from manyheads.errors import UserError
-from manyheads.marks import builder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +25,7 @@ _CONTENT = "content"
 _ROWS = "rows.jsonl"
 
 
-@builder
+@source_builder
 def pydocs(*, validation_fraction: float = 0.05) -> PyDocs:
     """The topics of `pydoc` and the docstrings of the standard library, one row for each module or topic."""
     return PyDocs(validation_fraction=validation_fraction)
