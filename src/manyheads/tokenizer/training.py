@@ -9,8 +9,7 @@ from manyheads.data.cache import cached, fingerprint
 from manyheads.data.source import Source
 from manyheads.errors import UserError
 from manyheads.tokenizer.base import Tokenizer
-
-FILE = "tokenizer.json"
+from manyheads.tokenizer.file import FILE
 
 
 def trained_once(kind: str, source: Source, settings: Sequence[object], train: Callable[[], Tokenizer]) -> Tokenizer:
