@@ -12,7 +12,7 @@ from manyheads.data.cache import cached, fingerprint
 from manyheads.data.columns import with_text
 from manyheads.data.digest import digest
 from manyheads.data.paths import Paths, find
-from manyheads.data.prepare import source_builder
+from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.reading import check_encoding
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.split import check_fraction
@@ -42,7 +42,7 @@ FORMATS = {
 }
 
 
-@source_builder
+@source_builder(TextOptions)
 def files(
     *,
     format: Literal["text", "json", "csv", "parquet"],

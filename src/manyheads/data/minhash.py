@@ -15,9 +15,9 @@ RECALL = 0.99
 
 
 class Bands(NamedTuple):
-    """How a signature is cut: sets are compared when all `width` values of one of `count` bands agree."""
+    """How a signature is cut: sets are compared when all `width` values of one of `number` bands agree."""
 
-    count: int
+    number: int
     width: int
 
     def recall(self, jaccard: float) -> float:
@@ -25,7 +25,7 @@ class Bands(NamedTuple):
 
         Source: Leskovec, Rajaraman and Ullman 2020, "Mining of Massive Datasets", section 3.4.2.
         """
-        return 1 - (1 - jaccard**self.width) ** self.count
+        return 1 - (1 - jaccard**self.width) ** self.number
 
 
 def bands_for(threshold: float) -> Bands:
@@ -36,7 +36,7 @@ def bands_for(threshold: float) -> Bands:
 
 
 def band_hashes(shingles: Hashes, starts: NDArray[np.int64], bands: Bands) -> Hashes:
-    """[S, bands.count] a hash of each band of the signatures of S sets that are not empty.
+    """[S, bands.number] a hash of each band of the signatures of S sets that are not empty.
 
     `shingles` are the members of all sets, one set after the other, `starts` [S] the place of each set's first. A value
     of the signature is the least of a random hash over the members: two sets agree in it with the probability of their
@@ -46,8 +46,8 @@ def band_hashes(shingles: Hashes, starts: NDArray[np.int64], bands: Bands) -> Ha
     count = np.arange(1, 2 * NUM_HASHES + 1, dtype=np.uint64)
     draws = mix(count * np.uint64(0x9E3779B97F4A7C15))
     factors, offsets = draws[:NUM_HASHES] | np.uint64(1), draws[NUM_HASHES:]
-    found = np.empty((len(starts), bands.count), np.uint64)
-    for band in range(bands.count):
+    found = np.empty((len(starts), bands.number), np.uint64)
+    for band in range(bands.number):
         total = np.zeros(len(starts), np.uint64)
         for k in range(band * bands.width, (band + 1) * bands.width):
             least = np.minimum.reduceat((shingles * factors[k] + offsets[k]) >> np.uint64(32), starts)

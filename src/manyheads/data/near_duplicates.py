@@ -142,7 +142,7 @@ class _Search:
         """[rows, bands]; 0 in rows that are not compared."""
         sets = [self._shingles(text) for text in texts]
         filled = [place for place, members in enumerate(sets) if len(members)]
-        found = np.zeros((len(texts), self._bands.count), np.uint64)
+        found = np.zeros((len(texts), self._bands.number), np.uint64)
         if filled:
             starts = np.cumsum([0, *(len(sets[place]) for place in filled[:-1])])
             found[filled] = band_hashes(np.concatenate([sets[place] for place in filled]), starts, self._bands)
@@ -155,9 +155,9 @@ class _Search:
 
     def _matches(self) -> list[_Match]:
         """Each training row that goes, in order, with the row that it repeats."""
-        hashes = np.memmap(self._file, np.uint64, "r+").reshape(-1, self._bands.count)
+        hashes = np.memmap(self._file, np.uint64, "r+").reshape(-1, self._bands.number)
         shared = np.zeros(len(hashes), bool)
-        for band in range(self._bands.count):
+        for band in range(self._bands.number):
             _, inverse, counts = np.unique(hashes[:, band], return_inverse=True, return_counts=True)
             hashes[counts[inverse] == 1, band] = 0
             shared |= hashes[:, band] != 0

@@ -65,7 +65,7 @@ def _state(model: str) -> list[str]:
         return [importlib.metadata.version("spacy"), model, importlib.metadata.version(model)]
     raise UserError(
         f"data.pos_model={model} is neither an installed spaCy pipeline nor the folder of one.\n"
-        f"python -m spacy download {model}, or set data.pos_model."
+        "Get one with python -m spacy download en_core_web_sm, or set data.pos_model."
     )
 
 

@@ -79,15 +79,22 @@ def prepared(source: Source, options: TextOptions) -> Source:
     return source if options.contamination is None else WithContamination(source, options.contamination)
 
 
-def source_builder(function: Callable[..., Source]) -> Callable[..., Source]:
-    """Marks a function as one that builds a source, and gives it the keyword arguments of `TextOptions` besides its own."""
-    own, shared = inspect.signature(function), inspect.signature(TextOptions)
+def source_builder(options: type[TextOptions]) -> Callable[[Callable[..., Source]], Callable[..., Source]]:
+    """Marks a function as one that builds a source, and gives it the keyword arguments of `options` besides its own.
 
-    @functools.wraps(function)
-    def build(**settings: Any) -> Source:
-        options = TextOptions(**{name: settings.pop(name) for name in shared.parameters if name in settings})
-        return prepared(function(**settings), options)
+    The class stands at the function, where it is also read from source: a key is known before anything is imported.
+    """
+    shared = inspect.signature(options)
 
-    build.__signature__ = own.replace(parameters=[*own.parameters.values(), *shared.parameters.values()])  # type: ignore[attr-defined]
-    build.__annotations__ = {**function.__annotations__, **typing.get_type_hints(TextOptions)}
-    return builder(build)
+    def mark(function: Callable[..., Source]) -> Callable[..., Source]:
+        @functools.wraps(function)
+        def build(**settings: Any) -> Source:
+            chosen = options(**{name: settings.pop(name) for name in shared.parameters if name in settings})
+            return prepared(function(**settings), chosen)
+
+        own = inspect.signature(function)
+        build.__signature__ = own.replace(parameters=[*own.parameters.values(), *shared.parameters.values()])  # type: ignore[attr-defined]
+        build.__annotations__ = {**function.__annotations__, **typing.get_type_hints(options)}
+        return builder(build)
+
+    return mark

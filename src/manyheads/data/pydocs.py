@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, final
 
 from manyheads.data.cache import cached, fingerprint
 from manyheads.data.docstrings import module_files, module_text, topic_texts
-from manyheads.data.prepare import source_builder
+from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.source import SPLITS, Source
 from manyheads.errors import UserError
 
@@ -25,7 +25,7 @@ _CONTENT = "content"
 _ROWS = "rows.jsonl"
 
 
-@source_builder
+@source_builder(TextOptions)
 def pydocs(*, validation_fraction: float = 0.05) -> PyDocs:
     """The topics of `pydoc` and the docstrings of the standard library, one row for each module or topic."""
     return PyDocs(validation_fraction=validation_fraction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -54,7 +55,7 @@ def _train(source: Source, vocab_size: int, min_frequency: int, limit_alphabet: 
         vocab_size=vocab_size - 1,
         min_frequency=min_frequency,
         special_tokens=[UNKNOWN],
-        limit_alphabet=limit_alphabet,
+        limit_alphabet=limit_alphabet or sys.maxunicode,
         show_progress=False,
     )
     trained.train_from_iterator(source.texts("train"), trainer=trainer)
