@@ -2,6 +2,8 @@
 
 import json
 import math
+import random
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,8 @@ from manyheads.testing import Rows
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.unigram import unigram
 
-TRAIN = [f"the lower  newest {word}<unk> widest\n\n  of {word} the low\n" for word in ("lo", "we", "st", "id")] * 5
+WORDS = [a + b + c for a in ("low", "new", "wide", "the") for b in ("er", "est", "") for c in ("ing", "s", "")]
+TRAIN = [f"{WORDS[i]}  {word} <unk>\n\n  of {WORDS[-i]}\n" for i, word in enumerate(WORDS)]
 
 
 def source(train: list[str] = TRAIN) -> Rows:
@@ -28,7 +31,7 @@ def best_score(text: str, scores: dict[str, float]) -> float:
 
 
 def test_a_word_is_cut_into_the_likeliest_pieces() -> None:
-    tokenizer = unigram(source=source(), vocab_size=60)
+    tokenizer = unigram(source=source(), vocab_size=45)
     pieces = json.loads(tokenizer.backend.to_str())["model"]["vocab"]
     scores = dict(pieces[1:])
     for word in ("lower", "thewidest", "newest", "<unk>", "lowlow"):
@@ -38,8 +41,8 @@ def test_a_word_is_cut_into_the_likeliest_pieces() -> None:
 
 
 def test_everything_comes_back_but_unknown_characters_and_the_sign_for_a_space() -> None:
-    tokenizer = unigram(source=source(), vocab_size=60)
-    assert (tokenizer.vocab_size, tokenizer.end_id, tokenizer.unknown_id, tokenizer.lossless) == (60, 59, 0, False)
+    tokenizer = unigram(source=source(), vocab_size=45)
+    assert (tokenizer.vocab_size, tokenizer.end_id, tokenizer.unknown_id, tokenizer.lossless) == (45, 44, 0, False)
     for text in ("  the <unk>\n\n\n low  ", "\n", "of", TRAIN[0]):
         assert tokenizer.decode(tokenizer.encode(text)) == text
         assert 0 not in tokenizer.encode(text)
@@ -47,6 +50,19 @@ def test_everything_comes_back_but_unknown_characters_and_the_sign_for_a_space()
     assert tokenizer.encode("low ЖЖ the").count(0) == 1
     assert tokenizer.decode(tokenizer.encode("low▁the")) == "low the"
     assert Tokenizer.from_json(tokenizer.to_json()).fingerprint == tokenizer.fingerprint
+
+
+def test_training_is_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards: scores whose last digits, and ids whose order, come from the order in which the library adds. (Pieces of
+    which two are exactly as good it picks by chance; words drawn with unlike frequencies leave no such pair.)"""
+    draw = random.Random(0)
+    made = ["".join(draw.choices("abcdefghij", range(1, 11), k=draw.randint(2, 9))) for _ in range(400)]
+    texts = [" ".join(draw.choices(made, [1 / (i + 1) for i in range(400)], k=40)) for _ in range(300)]
+    prints = set()
+    for run in range(4):
+        monkeypatch.setenv("MANYHEADS_CACHE", str(tmp_path / str(run)))
+        prints.add(unigram(source=source(texts), vocab_size=200).fingerprint)
+    assert len(prints) == 1
 
 
 def test_a_vocabulary_that_the_data_cannot_fill_or_overfills() -> None:

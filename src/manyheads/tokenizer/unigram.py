@@ -17,6 +17,7 @@ from manyheads.tokenizer.training import check_filled, check_holds_alphabet, tra
 UNKNOWN = "<unk>"
 _LAYOUT = 1
 _FIXED = 2  # UNKNOWN and the end of a text
+_DIGITS = 6  # the library adds in an order that changes from run to run: beyond these, so do scores
 _NEVER = 1000.0  # nats below the rarest piece: no spelling of a text that holds "<unk>" is as unlikely
 
 
@@ -60,8 +61,9 @@ def _train(source: Source, vocab_size: int, max_piece_length: int) -> Tokenizer:
     trained.train_from_iterator(source.texts("train"), trainer=trainer)
     check_filled(vocab_size, trained.get_vocab_size() + 1)
     # anew, without the mark that would hide unknown pieces from decoded text; and "<unk>" inside a text is text
-    vocab = [(piece, score) for piece, score in json.loads(trained.to_str())["model"]["vocab"]]
-    vocab[0] = (UNKNOWN, min(score for _, score in vocab) - _NEVER)
+    found = [(piece, round(score, _DIGITS)) for piece, score in json.loads(trained.to_str())["model"]["vocab"][1:]]
+    found.sort(key=lambda item: (-item[1], item[0]))
+    vocab = [(UNKNOWN, found[-1][1] - _NEVER), *found]
     backend = tokenizers.Tokenizer(models.Unigram(vocab, unk_id=0, byte_fallback=False))
     backend.pre_tokenizer = _words()
     backend.decoder = decoders.Metaspace(replacement=_SPACE, prepend_scheme="never")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections import Counter
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -49,22 +49,33 @@ def wordpiece(
 
 
 def _train(source: Source, vocab_size: int, min_frequency: int, limit_alphabet: int | None) -> Tokenizer:
-    trained = tokenizers.Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size - 1,
-        min_frequency=min_frequency,
-        special_tokens=[UNKNOWN],
-        limit_alphabet=limit_alphabet or sys.maxunicode,
-        show_progress=False,
-    )
-    trained.train_from_iterator(source.texts("train"), trainer=trainer)
-    reached = trained.get_vocab_size() + 1
-    check_holds_alphabet(vocab_size, reached, ", or a smaller tokenizer.limit_alphabet")
-    check_filled(vocab_size, reached)
-    # anew, without the mark that would hide unknown pieces from decoded text
-    vocab = json.loads(trained.to_str())["model"]["vocab"]
+    characters: Counter[str] = Counter()
+    for texts in source.texts("train"):
+        for text in texts:
+            characters.update(text)
+    commonest = sorted(characters, key=lambda character: (-characters[character], character))[:limit_alphabet]
+    # the library takes pieces of one character in an order that changes from run to run, unless it is given them
+    alphabet = sorted(_trained(source, 0, min_frequency, commonest, [UNKNOWN]).keys() - {UNKNOWN})
+    check_holds_alphabet(vocab_size, len(alphabet) + _FIXED, ", or a smaller tokenizer.limit_alphabet")
+    vocab = _trained(source, vocab_size - 1, min_frequency, commonest, [UNKNOWN, *alphabet])
+    check_filled(vocab_size, len(vocab) + 1)
     backend = tokenizers.Tokenizer(models.WordPiece(vocab=vocab, unk_token=UNKNOWN))
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(cleanup=False)
     return with_end(backend, "wordpiece", lossless=False)
+
+
+def _trained(source: Source, size: int, min_frequency: int, characters: list[str], first: list[str]) -> dict[str, int]:
+    """Pieces and their ids: those named first, then what fills up the size."""
+    trained = tokenizers.Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        min_frequency=min_frequency,
+        special_tokens=first,
+        initial_alphabet=characters,
+        limit_alphabet=len(characters),
+        show_progress=False,
+    )
+    trained.train_from_iterator(source.texts("train"), trainer=trainer)
+    return json.loads(trained.to_str())["model"]["vocab"]
