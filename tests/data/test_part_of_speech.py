@@ -18,7 +18,7 @@ def pipeline(tmp_path: Path) -> str:
 
     made = spacy.blank("en")
     ruler = made.add_pipe("attribute_ruler")
-    for word, tag in (("the", "DET"), ("cat", "NOUN"), ("sat", "VERB")):
+    for word, tag in (("the", "DET"), ("cat", "NOUN"), ("sat", "VERB"), (",", "PUNCT")):
         ruler.add([[{"LOWER": word}]], {"POS": tag})  # type: ignore[attr-defined]
     made.to_disk(tmp_path / "tagger")
     return str(tmp_path / "tagger")
@@ -29,6 +29,7 @@ def pipeline(tmp_path: Path) -> str:
 def test_words_stay_or_go_by_their_tag(pipeline: str) -> None:
     texts = ["The cat sat\n\nthe cat", ""]
     assert parts_of_speech(["DET"], keep=False, model=pipeline).change(texts) == ["cat sat\n\ncat", ""]
+    assert parts_of_speech(["PUNCT"], keep=False, model=pipeline).change(["the cat, sat,"]) == ["the cat sat"]
     kept = parts_of_speech(["NOUN", "VERB"], keep=True, model=pipeline)
     assert kept.change(texts) == ["cat sat\n\ncat", ""]
     assert kept.said == f"only NOUN, VERB ({pipeline})"

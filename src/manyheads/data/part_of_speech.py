@@ -26,7 +26,7 @@ _UNUSED = ("parser", "ner", "lemmatizer")
 
 
 def parts_of_speech(tags: Sequence[str], *, keep: bool, model: str) -> Step:
-    """Keeps the words of these tags alone, or leaves them out, each with the space behind it; line breaks stay.
+    """Keeps the words of these tags alone, or leaves them out; line breaks stay.
 
     `model` is a spaCy pipeline: the name of its package, or its folder. Raises UserError when it or spaCy is not there.
     """
@@ -48,8 +48,14 @@ def parts_of_speech(tags: Sequence[str], *, keep: bool, model: str) -> Step:
 
 
 def _filtered(document: Any, chosen: frozenset[str], keep: bool) -> str:
-    # a token of white space is tagged SPACE, which nobody chooses
-    return "".join(token.text_with_ws for token in document if token.is_space or (token.pos_ in chosen) == keep)
+    text = ""
+    for token in document:
+        # a token of white space is tagged SPACE, which nobody chooses
+        if token.is_space or (token.pos_ in chosen) == keep:
+            text += token.text_with_ws
+        elif text and not text[-1].isspace():
+            text += token.whitespace_  # "cat, dog" without its comma is two words still
+    return text
 
 
 def _state(model: str) -> list[str]:

@@ -52,7 +52,7 @@ class TokenStore:
         counts = json.loads((folder / COUNTS).read_text())
         self.num_rows: int = counts["rows"]
         self.num_empty: int = counts["empty"]
-        self.round_trip = RoundTrip(**counts["round_trip"])
+        self.round_trip = RoundTrip(**counts.get("round_trip", {}))
         self._dtype = np.dtype(counts["dtype"])
 
     def __reduce__(self) -> tuple[type[TokenStore], tuple[Path]]:
