@@ -125,7 +125,7 @@ def test_the_yamls_were_found() -> None:
     assert found == {
         "task": 1,
         "data": 6,
-        "tokenizer": 5,
+        "tokenizer": 7,
         "model": 3,
         "head": 1,
         "optim": 6,

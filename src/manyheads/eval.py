@@ -14,7 +14,6 @@ from rich.console import Console
 from manyheads import compatibility
 from manyheads.build import build, check_tree
 from manyheads.data.source import Source
-from manyheads.data.uncut import Uncut
 from manyheads.errors import UserError, check_range, out_of_memory, written
 from manyheads.lm import LM
 from manyheads.load import rebuild
@@ -48,8 +47,8 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
     build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())  # for its errors
     checkpoint = find_checkpoint(cfg.run, cfg.checkpoint)
     content = read_checkpoint(checkpoint)
-    source, notes = _source(cfg, before, content)
-    stages = [stage for stage, split in SPLITS.items() if split in source.given or not isinstance(source, Uncut)]
+    source, notes, own = _source(cfg, before, content)
+    stages = [stage for stage, split in SPLITS.items() if own or split in source.given]
     with out_of_memory("Lower task.batch_size or task.seq_len."):
         task, scores = _scores(cfg, source, checkpoint, content, stages)
     by_split = {
@@ -97,15 +96,16 @@ def _check_used(cfg: DictConfig, before: DictConfig) -> None:
         check_range("stride", cfg.stride, 1, cfg.task.seq_len, hint="The upper end is task.seq_len.")
 
 
-def _source(cfg: DictConfig, before: DictConfig, content: dict[str, Any]) -> tuple[Source, list[str]]:
-    """The data, whose splits are cut as in training only where it is the run's own, and what to say about it."""
+def _source(cfg: DictConfig, before: DictConfig, content: dict[str, Any]) -> tuple[Source, list[str], bool]:
+    """The data, what to say about it, and whether it is the run's own: only then its splits are cut as in training."""
     source = build(cfg.data, "data", allow=list(cfg.allow))
     note = data_note(content["manyheads"], source)
     now, then = _plain(cfg, "data"), _plain(before, "data")
     changed = {key for key in {*now, *then} if now.get(key) != then.get(key)}
     if note is None or not changed:
-        return source, [note] if note else []
-    return (source if changed == {"validation_fraction"} else Uncut(source)), []
+        return source, [note] if note else [], True
+    own = changed == {"validation_fraction"}
+    return source if own else source.uncut(), [], own
 
 
 def _plain(cfg: DictConfig, key: str) -> Any:

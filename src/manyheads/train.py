@@ -84,7 +84,9 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     with contextlib.closing(console):
         with unmade_on_error(run, keep=resumed is not None):
             console.log_to(run.log(getattr(rank_zero_only, "rank", 0)))
-            record = Record(run, cfg, choices, argv or sys.argv, source=source, tokenizer=tokenizer, resumed=resumed)
+            run.keep(source.reports)
+            record = Record(run, cfg, choices, argv or sys.argv, source=source, tokenizer=tokenizer, notes=task.notes,
+                            resumed=resumed)  # fmt: skip
             text = config_text(cfg, choices)
             lm = LM(network=network, head=head, metrics=task.metrics, optimization=optimization,
                     budget=budget(cfg.trainer), record=record.for_checkpoint(text))  # fmt: skip

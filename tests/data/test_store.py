@@ -10,6 +10,7 @@ import pytest
 
 from manyheads.data import store as module
 from manyheads.data.cache import fingerprint
+from manyheads.data.round_trip import RoundTrip
 from manyheads.data.source import Source
 from manyheads.data.store import TokenStore, tokenize
 from manyheads.errors import UserError
@@ -50,6 +51,11 @@ class Bytes:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [[b for b in text.encode() if not self._lossy or chr(b).islower()] for text in texts]
+
+    unknown_id = None
+
+    def decode_batch(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        return [bytes(one).decode() for one in ids]
 
 
 def layout(store: TokenStore) -> tuple[list, list, list, list]:
@@ -171,3 +177,12 @@ def test_a_cached_store_needs_no_datasets():
         "assert not {'datasets', 'pyarrow', 'pandas'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_does_not_come_back_is_counted_over_all_chunks(monkeypatch: pytest.MonkeyPatch):
+    """Guards: counts of the last chunk alone, and a lossless tokenizer that is decoded for nothing."""
+    monkeypatch.setattr(module, "CHUNK_CHARACTERS", 1)
+    rows = ["ab", "A", "", "c!", "d"]
+    lost = tokenize(Texts(rows), "train", Bytes(lossy=True, salt="round")).round_trip
+    assert (lost.texts, lost.changed, lost.tokens, lost.before, lost.after) == (4, 2, 4, "A", "")
+    assert tokenize(Texts(rows), "train", Bytes(salt="round")).round_trip == RoundTrip()

@@ -57,3 +57,8 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
         open_run_folder(tmp_path / "2026-rum", "run")
     with pytest.raises(UserError, match=r"resume=.* is no run folder"):
         open_run_folder(tmp_path / "2026-run", "resume")
+
+
+def test_reports_are_kept_by_their_names(tmp_path: Path) -> None:
+    RunFolder(tmp_path).keep({"found.json": {"text": "é"}})
+    assert (tmp_path / "found.json").read_text(encoding="utf-8") == '{\n  "text": "é"\n}\n'

@@ -15,3 +15,11 @@ def test_follows_a_reexport_and_a_base_class(conf: Path) -> None:
 def test_what_has_no_source_has_no_arguments(conf: Path) -> None:
     for target in ("", "nowhere.at.all", "toys.parts.absent", "toys.nowhere.f", "sys.exit", "math.sqrt"):
         assert arguments(target) == {}
+
+
+def test_a_decorator_that_is_given_a_dataclass_adds_its_fields() -> None:
+    """Guards: `data.lower_case=true` refused as a key that nothing has, or found only by importing."""
+    known = arguments("manyheads.data.pydocs.pydocs")
+    assert list(known)[:2] == ["validation_fraction", "unicode_form"]
+    assert all(known.values())
+    assert arguments("manyheads.data.hub.hub")["near_duplicates"]

@@ -57,6 +57,12 @@ def cached(kind: str, fingerprint: str, make: Callable[[Path], None]) -> Path:
     return target
 
 
+def cached_before(kind: str, fingerprint: str) -> Path | None:
+    """The folder that `cached` would return without making anything, or None."""
+    target = cache_dir() / f"{kind}-{__version__}" / fingerprint
+    return target if target.is_dir() else None
+
+
 def _make(target: Path, make: Callable[[Path], None]) -> None:
     for left in target.parent.glob(f"{target.name}.part-*"):  # its process was killed: we hold the lock now
         shutil.rmtree(left, ignore_errors=True)

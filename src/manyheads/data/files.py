@@ -12,12 +12,12 @@ from manyheads.data.cache import cached, fingerprint
 from manyheads.data.columns import with_text
 from manyheads.data.digest import digest
 from manyheads.data.paths import Paths, find
+from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.reading import check_encoding
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.split import check_fraction
 from manyheads.data.tables import check_delimiter, read_shards, write_lines, write_table
 from manyheads.errors import UserError
-from manyheads.marks import builder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,7 +43,7 @@ FORMATS = {
 }
 
 
-@builder
+@source_builder(TextOptions)
 def files(
     *,
     format: Literal["text", "json", "csv", "parquet"],

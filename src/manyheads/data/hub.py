@@ -12,11 +12,11 @@ from manyheads.data.cache import cached, fingerprint
 from manyheads.data.columns import with_text
 from manyheads.data.digest import digest
 from manyheads.data.paths import ALIASES, near
+from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.revision import OFFLINE_HINT, Located, locate, snapshot
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.tables import load_dataset, move_shards, read_shards
 from manyheads.errors import UserError, did_you_mean
-from manyheads.marks import builder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +25,7 @@ _LAYOUT = 1
 _SPLITS_FILE = "splits.json"
 
 
-@builder
+@source_builder(TextOptions)
 def hub(
     *,
     name: str | None = None,

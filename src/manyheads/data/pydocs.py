@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, final
 
 from manyheads.data.cache import cached, fingerprint
 from manyheads.data.docstrings import module_files, module_text, topic_texts
+from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.split import check_cut
 from manyheads.errors import UserError
-from manyheads.marks import builder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,7 +26,7 @@ _CONTENT = "content"
 _ROWS = "rows.jsonl"
 
 
-@builder
+@source_builder(TextOptions)
 def pydocs(*, validation_fraction: float = 0.05) -> PyDocs:
     """The topics of `pydoc` and the docstrings of the standard library, one row for each module or topic."""
     check_cut(("validation", "test"), validation_fraction)

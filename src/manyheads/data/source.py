@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manyheads.data.split import BATCH_ROWS, Places, batches_of_text, check_fraction, cut, note
 from manyheads.errors import UserError, check_choice
@@ -81,6 +81,25 @@ class Source(abc.ABC):
     def texts(self, split: str) -> Iterator[list[str]]:
         """The texts of a split in order, about 1,000 at a time. A missing text (null) is the empty one."""
         return batches_of_text(lambda: self.rows(split), BATCH_ROWS)
+
+    def pieces(self, split: str) -> Iterator[tuple[list[str], list[int]]]:
+        """The texts as `texts` gives them, and the bytes of UTF-8 that the raw text of each has, before any cleaning."""
+        for texts in self.texts(split):
+            yield texts, [len(text.encode()) for text in texts]
+
+    def uncut(self) -> Source:
+        """The same texts for scoring alone: nothing is set aside, and data without a split is a test split as a whole."""
+        from manyheads.data.uncut import Uncut  # it is a Source itself
+
+        return Uncut(self)
+
+    @property
+    def reports(self) -> dict[str, Any]:
+        """What was found out about the data and is kept with a run: names of files to what JSON can hold.
+
+        Computed when it is not cached, which may read every split.
+        """
+        return {}
 
     @property
     def _missing(self) -> list[str]:

@@ -63,10 +63,16 @@ def _window_rows(rows: Dataset) -> int:
 
 def batches_of_text(opened: Callable[[], Dataset], batch_rows: int) -> Iterator[list[str]]:
     """The column "text" of the rows that `opened` returns, in order, null as the empty text."""
+    for (texts,) in batches_of(opened, ["text"], batch_rows):
+        yield [text or "" for text in texts]
+
+
+def batches_of(opened: Callable[[], Dataset], columns: list[str], batch_rows: int) -> Iterator[list[list[Any]]]:
+    """The values of some columns of the rows that `opened` returns, in order."""
     for rows in windows(opened):
-        for batch in rows.select_columns(["text"]).iter(batch_size=batch_rows):
+        for batch in rows.select_columns(columns).iter(batch_size=batch_rows):
             assert isinstance(batch, dict)
-            yield [text or "" for text in batch["text"]]
+            yield [batch[column] for column in columns]
 
 
 def cut(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import json
@@ -14,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyheads.data.cache import cached, fingerprint
+from manyheads.data.round_trip import RoundTrip
 
 if TYPE_CHECKING:
     from manyheads.data.source import Source
     from manyheads.tokenizer.base import Tokenizer
 
-LAYOUT = 1
+LAYOUT = 2
 """Counts up when the files of a store change their meaning."""
 
 CHUNK_CHARACTERS = 4_000_000
@@ -41,7 +43,8 @@ class TokenStore:
     Attributes:
         folder: where the files are.
         num_rows: rows of the source, empty ones included.
-        num_empty: rows without any text; they are left out.
+        num_empty: rows without any text; they are left out. One that cleaning left nothing of is not: its bytes count.
+        round_trip: what the tokenizer lost of the rows.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,6 +52,7 @@ class TokenStore:
         counts = json.loads((folder / COUNTS).read_text())
         self.num_rows: int = counts["rows"]
         self.num_empty: int = counts["empty"]
+        self.round_trip = RoundTrip(**counts.get("round_trip", {}))
         self._dtype = np.dtype(counts["dtype"])
 
     def __reduce__(self) -> tuple[type[TokenStore], tuple[Path]]:
@@ -124,12 +128,16 @@ def _write(folder: Path, *, source: Source, split: str, tokenizer: Tokenizer) ->
     """Fills the folder of a store, a chunk of text at a time."""
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= np.iinfo(np.uint16).max + 1 else np.uint32)
     rows = empty = 0
+    lost = RoundTrip()
     with _Writer(folder, dtype, tokenizer.end_id, joined=source.join_rows) as writer:
-        for chunk in _chunks(source.texts(split)):
-            texts = [text for text in chunk if text]
+        for chunk in _chunks(source.pieces(split)):
+            texts, sizes = [text for text, size in chunk if size], [size for _, size in chunk if size]
             rows, empty = rows + len(chunk), empty + len(chunk) - len(texts)
-            writer.add(tokenizer.encode_batch(texts), [len(text.encode()) for text in texts])
-    (folder / COUNTS).write_text(json.dumps({"rows": rows, "empty": empty, "dtype": dtype.name}))
+            ids = tokenizer.encode_batch(texts)
+            lost.add(tokenizer, texts, ids)
+            writer.add(ids, sizes)
+    counts = {"rows": rows, "empty": empty, "dtype": dtype.name, "round_trip": dataclasses.asdict(lost)}
+    (folder / COUNTS).write_text(json.dumps(counts))
 
 
 class _Writer:
@@ -181,15 +189,15 @@ class _Writer:
         self._files[name].write(array.tobytes())
 
 
-def _chunks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
-    """The same rows in lists that hold about CHUNK_CHARACTERS at most, or one row."""
-    for batch in batches:
-        chunk: list[str] = []
-        size = 0
-        for text in batch:
-            if chunk and size + len(text) > CHUNK_CHARACTERS:
+def _chunks(batches: Iterable[tuple[list[str], list[int]]]) -> Iterator[list[tuple[str, int]]]:
+    """The same rows, each text with its bytes, in lists that hold about CHUNK_CHARACTERS at most, or one row."""
+    for texts, sizes in batches:
+        chunk: list[tuple[str, int]] = []
+        characters = 0
+        for text, size in zip(texts, sizes, strict=True):
+            if chunk and characters + len(text) > CHUNK_CHARACTERS:
                 yield chunk
-                chunk, size = [], 0
-            chunk.append(text)
-            size += len(text)
+                chunk, characters = [], 0
+            chunk.append((text, size))
+            characters += len(text)
         yield chunk

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +77,9 @@ def load_dataset(diagnose: Callable[[Exception], UserError | None], **settings: 
     """`datasets.load_dataset`, without bars; what it raises goes through `diagnose` first."""
     import datasets
 
-    bars = datasets.are_progress_bars_disabled()
-    level = datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
-        return datasets.load_dataset(**settings)
+        with quiet():
+            return datasets.load_dataset(**settings)
     except Exception as error:
         if full := _disk_error(error):
             raise full from error
@@ -89,6 +87,19 @@ def load_dataset(diagnose: Callable[[Exception], UserError | None], **settings: 
         if mistake is None:
             raise
         raise mistake from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The library `datasets` without its bars and log lines."""
+    import datasets
+
+    bars = datasets.are_progress_bars_disabled()
+    level = datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
     finally:
         datasets.logging.set_verbosity(level)
         if not bars:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,6 +57,12 @@ class RunFolder:
     def export(self) -> Path:
         """The best weights in the Hugging Face layout."""
         return self.path / "export"
+
+    def keep(self, reports: Mapping[str, Any]) -> None:
+        """Writes what was found out about the data, each report to the file of its name."""
+        for name, content in reports.items():
+            with replacing(self.path / name) as file:
+                file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def checkpoint(self, name: str) -> Path:
         """The path of `best`, `last` or any other checkpoint by its name without the suffix."""

@@ -18,7 +18,7 @@ from manyheads.run.folder import RunFolder
 from manyheads.run.provenance import device_name, peak_memory_bytes, provenance
 from manyheads.run.results import SCHEMA, Results, Status, write_results
 from manyheads.run.resume import Resumed
-from manyheads.run.secrets import masked_config
+from manyheads.run.secrets import mask, masked_config
 from manyheads.tokenizer.base import Tokenizer
 
 _LOGGER_ID = re.compile(r"[\w-]{1,64}")
@@ -40,6 +40,7 @@ class Record:
         *,
         source: Source,
         tokenizer: Tokenizer,
+        notes: Sequence[str] = (),
         resumed: Resumed | None = None,
     ) -> None:
         self.folder = folder
@@ -59,6 +60,7 @@ class Record:
             **{group: choices.get(group, "custom") for group in ("task", "data", "model", "tokenizer", "optim")},
             "data_fingerprint": source.fingerprint,
             "tokenizer_fingerprint": tokenizer.fingerprint,
+            "notes": [mask(note) for note in notes],
         }
         if before.get("started"):
             self.provenance["started"] = before["started"]

@@ -40,6 +40,7 @@ class RunRecord(TypedDict, total=False):
     device: str  # in words
     data_fingerprint: str  # of the content, hex
     tokenizer_fingerprint: str  # of the content, hex
+    notes: list[str]  # what the screen said about the data: how it was split and cleaned, what the tokenizer loses
     wandb_id: str | None
     mlflow_id: str | None  # the tag of the MLflow run by which a resumed run finds it
     parameters: int  # trainable and not

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import operator
 from pathlib import Path
 
 _HOPS = 6  # re-exports and base classes that are followed
@@ -19,7 +20,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 def arguments(target: str, hops: int = _HOPS) -> dict[str, bool]:
     """The argument names of `package.module.name`, and whether each has a default; {} when the source is not found.
 
-    Follows re-exports and, for a class without `__init__`, its first base class. Imports nothing.
+    Follows re-exports and, for a class without `__init__`, its first base class. A decorator that is given a dataclass
+    adds its fields, as in `@source_builder(TextOptions)`. Imports nothing.
     """
     module, _, name = target.rpartition(".")
     path = _source(module)
@@ -28,7 +30,10 @@ def arguments(target: str, hops: int = _HOPS) -> dict[str, bool]:
     body = ast.parse(path.read_text(encoding="utf-8")).body
     for node in body:
         if isinstance(node, Function) and node.name == name:
-            return _of_function(node)
+            given = [arg.id for call in node.decorator_list if isinstance(call, ast.Call)
+                     for arg in call.args if isinstance(arg, ast.Name)]  # fmt: skip
+            shared = [arguments(f"{module}.{options}", hops - 1) for options in given]
+            return functools.reduce(operator.or_, shared, _of_function(node))
         if isinstance(node, ast.ClassDef) and node.name == name:
             return _of_class(node, body, module, hops)
     origin = _imported(name, body, module, path.name == "__init__.py")
@@ -41,6 +46,9 @@ def _of_class(node: ast.ClassDef, body: list[ast.stmt], module: str, hops: int) 
             found = _of_function(item)
             found.pop(next(iter(found), ""), None)
             return found
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        fields = (item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name))
+        return {item.target.id: item.value is not None for item in fields if isinstance(item.target, ast.Name)}
     if not node.bases or not isinstance(node.bases[0], ast.Name):
         return {}
     base = node.bases[0].id

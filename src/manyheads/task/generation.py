@@ -13,6 +13,7 @@ from manyheads.batch import Batch
 from manyheads.data.batches import PackedRows
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.packing import cut, pack, single
+from manyheads.data.round_trip import losses
 from manyheads.data.sampler import ResumableBatchSampler
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.store import TokenStore, tokenize
@@ -91,8 +92,9 @@ class Generation(Task):
 
     @property
     def notes(self) -> list[str]:
-        """What the source says, and how many empty texts were left out of the splits that were read."""
+        """What the source says, what the tokenizer lost, and how many empty texts were left out, of the splits read."""
         found = list(self.source.notes)
+        found += losses(self.tokenizer, {split: store.round_trip for split, store in self._stores.items()})
         for split, store in self._stores.items():
             if store.num_empty and not self.source.join_rows:
                 found.append(f"{store.num_empty:,} of {store.num_rows:,} rows of {split} are empty and left out.")

@@ -47,6 +47,13 @@ class Tokenizer:
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
     @functools.cached_property
+    def unknown_id(self) -> int | None:
+        """The id that stands for what the vocabulary cannot spell; None when it can spell everything."""
+        model = json.loads(self.backend.to_str())["model"]
+        found = model.get("unk_id")
+        return self.backend.token_to_id(model["unk_token"]) if found is None and model.get("unk_token") else found
+
+    @functools.cached_property
     def fingerprint(self) -> str:
         """32 hex digits that stand for the tokenizer's content, whatever its name."""
         content = json.loads(self.to_json())
@@ -64,6 +71,10 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids; special tokens are left out, bytes that are no UTF-8 become U+FFFD."""
         return self.backend.decode(list(ids), skip_special_tokens=True)
+
+    def decode_batch(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The texts of several lists of token ids, decoded in parallel."""
+        return self.backend.decode_batch([list(one) for one in ids], skip_special_tokens=True)
 
     def stream(self) -> TextStream:
         """A decoder for ids that come one by one."""

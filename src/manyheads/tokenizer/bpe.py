@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tokenizers import pre_tokenizers, trainers
 
-from manyheads.data.cache import cached, fingerprint
 from manyheads.data.source import Source
-from manyheads.errors import UserError, check_range
+from manyheads.errors import check_range
 from manyheads.marks import builder
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.bytelevel import NUM_BYTES, byte_characters, byte_level, with_end
+from manyheads.tokenizer.training import check_filled, trained_once
 
-FILE = "tokenizer.json"
 _LAYOUT = 1
 
 
@@ -35,12 +32,8 @@ def bpe(*, source: Source, vocab_size: int = 2048, min_frequency: int = 2) -> To
     )
     check_range("tokenizer.min_frequency", min_frequency, 1)
 
-    def make(folder: Path) -> None:
-        trained = _train(source, vocab_size, min_frequency)
-        (folder / FILE).write_text(trained.to_json(), encoding="utf-8")
-
-    key = fingerprint("bpe", _LAYOUT, source.fingerprint, vocab_size, min_frequency)
-    return Tokenizer.from_json((cached("tokenizer", key, make) / FILE).read_text(encoding="utf-8"))
+    settings = [_LAYOUT, vocab_size, min_frequency]
+    return trained_once("bpe", source, settings, lambda: _train(source, vocab_size, min_frequency))
 
 
 def _train(source: Source, vocab_size: int, min_frequency: int) -> Tokenizer:
@@ -53,10 +46,5 @@ def _train(source: Source, vocab_size: int, min_frequency: int) -> Tokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(source.texts("train"), trainer=trainer)
-    reached = backend.get_vocab_size() + 1
-    if reached < vocab_size:
-        raise UserError(
-            f"tokenizer.vocab_size={vocab_size}: the training split fills only {reached}. "
-            f"Set tokenizer.vocab_size={reached} or less, or more data."
-        )
+    check_filled(vocab_size, backend.get_vocab_size() + 1)
     return with_end(backend, "bpe")

@@ -24,10 +24,10 @@ def byte_characters() -> list[str]:
     return characters
 
 
-def with_end(backend: tokenizers.Tokenizer, name: str) -> Tokenizer:
-    """A lossless tokenizer over `backend`, END added as its last id."""
+def with_end(backend: tokenizers.Tokenizer, name: str, *, lossless: bool = True) -> Tokenizer:
+    """A tokenizer over `backend`, END added as its last id."""
     backend.add_special_tokens([AddedToken(END, special=True, normalized=False)])
-    return Tokenizer(backend, name=name, lossless=True)
+    return Tokenizer(backend, name=name, lossless=lossless)
 
 
 def byte_level(vocab: dict[str, int], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import tokenizers
 from tokenizers import decoders, models
 
-from manyheads.data.cache import cached, fingerprint
 from manyheads.data.source import Source
 from manyheads.marks import builder
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.bytelevel import NUM_BYTES, with_end
+from manyheads.tokenizer.training import trained_once
 
-FILE = "tokenizer.json"
 _LAYOUT = 1
 
 
@@ -24,12 +21,7 @@ def character(*, source: Source) -> Tokenizer:
     A character that training did not see is written as the bytes of its UTF-8, so that no text loses anything and bits
     per byte stay comparable.
     """
-
-    def make(folder: Path) -> None:
-        (folder / FILE).write_text(_train(source).to_json(), encoding="utf-8")
-
-    key = fingerprint("character", _LAYOUT, source.fingerprint)
-    return Tokenizer.from_json((cached("tokenizer", key, make) / FILE).read_text(encoding="utf-8"))
+    return trained_once("character", source, [_LAYOUT], lambda: _train(source))
 
 
 def _train(source: Source) -> Tokenizer:
