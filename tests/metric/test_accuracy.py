@@ -15,7 +15,8 @@ def test_right_labels_over_all_labels_of_all_batches() -> None:
     metric = Accuracy()
     for labels in ([[2, 2, 1, IGNORE]], [[0, IGNORE, IGNORE, IGNORE]]):
         batch = Batch(input_ids=torch.zeros(1, 4, dtype=torch.long), labels=torch.tensor(labels))
-        metric.update(head(network(batch), batch), batch)
+        losses, correct = head.scores(network(batch), batch)
+        metric.update(HeadOutput(losses.sum(), (batch["labels"] != IGNORE).sum(), correct.sum()), batch)
     assert metric.compute().item() == 0.5
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from manyheads.build import complete
 from manyheads.errors import UserError, written
 from manyheads.run.checkpoint import read_checkpoint, read_tokenizer
 from manyheads.run.folder import RunFolder, read_config
@@ -56,6 +57,9 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
     """
     _check_links(folder)
     before, _ = read_config(folder)
+    # a run begun before a setting existed has that setting's default
+    allow = cfg.get("allow") or ()
+    before, cfg = complete(before, allow), complete(cfg, allow)
     changed = [f"{group}.{name}" for group in FIXED for name in _changes(before.get(group), cfg.get(group))]
     changed += [key for key in ("optim._target_",) if OmegaConf.select(before, key) != OmegaConf.select(cfg, key)]
     if changed:
