@@ -269,6 +269,11 @@ NAMES = [
 
 TYPES = [
     Fault("text for a count", BLIND + "model.dim=wide", r"model\.dim=wide: set a whole number\."),
+    Fault(
+        "whole number in another notation",
+        BLIND + "task.batch_size=1e1",
+        r"task\.batch_size=10\.0: set a whole number, written 10\.",
+    ),
     Fault("fraction for a count", BLIND + "task.batch_size=2.5", r"task\.batch_size=2\.5: set a whole number\."),
     Fault("text for a number", BLIND + "optim.lr=fast", r"optim\.lr=fast: set a number\."),
     Fault("number for a switch", BLIND + "task.pack=3", r"task\.pack=3: set true or false\."),
@@ -454,6 +459,7 @@ RUNS = [
     Fault("tokenizer for eval", EVAL + "tokenizer=character", r"tokenizer: eval scores the weights .*Leave tokenizer out\."),
     Fault("start for eval", EVAL + "init=x", r"init=x: eval scores the weights .*Leave init out\."),
     Fault("resume for eval", EVAL + "resume=x", r"resume=x: eval scores the weights .*Leave resume out\."),
+    Fault("other weights to resume", RESUME + "checkpoint=best", r"checkpoint=best: a resumed run goes on from its last "),
     Fault("checkpoint file to resume", "train resume={run}/checkpoints/last.ckpt", r"resume=\S*last\.ckpt is no run folder: "),
     Fault("no run to start from", BASE + "init={corpus}", r"init=\S* is no run folder: it holds no config\.yaml\."),
     Fault("network changed", RESUME + "model.dim=32",

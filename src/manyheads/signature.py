@@ -57,7 +57,8 @@ def check_settings(target: Callable[..., Any], settings: Mapping[str, Any], key:
 def check_value(key: str, value: Any, hint: Any) -> None:
     """Raises UserError for a value that the annotation of its key does not admit."""
     if not admits(hint, value):
-        raise UserError(f"{key}={written(value)}: set {in_words(hint)}.")
+        whole = isinstance(value, float) and value.is_integer() and admits(hint, int(value))
+        raise UserError(f"{key}={written(value)}: set {in_words(hint)}{f', written {int(value)}' if whole else ''}.")
 
 
 def admits(hint: Any, value: Any) -> bool:

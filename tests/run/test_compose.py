@@ -115,6 +115,7 @@ def test_a_key_of_the_signature_that_the_yaml_leaves_out_can_be_set(conf: Path) 
         (["--lr=3"], "has no flag --lr"),
         (["--multirn"], "Did you mean --multirun"),
         (["--cfg", "jobs"], "invalid choice"),
+        (["-m", "--cfg", "job"], "--multirun and --cfg do not go together: leave all but one of them out"),
         (["--resolve"], "--resolve"),
         (["--experimental-rerun", "x.pickle"], "pickle"),
         (["-m", "model=small,lrge"], "model has no choice 'lrge'"),

@@ -63,6 +63,9 @@ def test_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out) -
         (["--diff", "a"], "expected 2 arguments"),
         (["a", "b"], "b: runs does not know this"),
         (["nowhere"], "nowhere: there is no such folder"),
+        (["--prune", "--json"], "--prune does not go with --json"),
+        (["--prune", "--limit", "0"], "--prune does not go with --limit"),
+        (["--diff", "a", "a", "--sort", "x"], "--diff does not go with --sort"),
     ],
 )
 def test_wrong_use(make_run: Make, argv: list[str], words: str) -> None:

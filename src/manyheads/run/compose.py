@@ -98,6 +98,9 @@ def parse_flags(verb: str, argv: Sequence[str]) -> tuple[argparse.Namespace, arg
         raise UserError(
             "--config-path: the config tree is part of manyheads. Add a folder to it with --config-dir DIR."
         )
+    modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(args, name)]
+    if len(modes) > 1:
+        raise UserError(f"{' and '.join(modes)} do not go together: leave all but one of them out.")
     if args.experimental_rerun is not None:
         raise UserError("--experimental-rerun would load a pickle, which can run code. Use eval run=FOLDER instead.")
     return args, parser

@@ -175,6 +175,11 @@ class Composer:
                     f"{word}: {group} does not go with a run's own config, which it would overwrite. "
                     "Set single keys instead, or start a new run."
                 )
+            if group == "checkpoint" and self.verb == "train":
+                raise UserError(
+                    f"{word}: a resumed run goes on from its last checkpoint. Leave it out; with init=FOLDER in place of "
+                    "resume, it chooses the weights that a new run starts from."
+                )
             if group.partition("/")[0] == "hydra" or not self.choices_of(group, overrides):
                 kept.append(word)
                 continue

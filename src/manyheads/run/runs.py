@@ -74,6 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb and returns the exit code. Raises UserError."""
     args = make_parser().parse_args(list(argv))
+    _check_together(args)
     if args.folder != OUTPUTS and not args.folder.is_dir():
         raise UserError(f"{args.folder}: there is no such folder. Name an outputs folder, or leave it out.")
     runs = find_runs(args.folder)
@@ -92,6 +93,17 @@ def main(argv: Sequence[str]) -> int:
         _print(runs_table(runs, args.sort))
         _notes(runs)
     return EXIT_DONE
+
+
+def _check_together(args: argparse.Namespace) -> None:
+    """Raises UserError for flags of which one would be passed over."""
+    for flag in ("json", "sort", "limit", "diff"):
+        value = getattr(args, flag)
+        if args.prune and value is not None and value is not False:
+            raise UserError(f"--prune does not go with --{flag}: leave one of them out.")
+    for flag in ("sort", "limit"):
+        if args.diff and getattr(args, flag) is not None:
+            raise UserError(f"--diff does not go with --{flag}: leave one of them out.")
 
 
 def _diff(runs: list[Run], args: argparse.Namespace) -> int:
