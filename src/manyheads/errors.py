@@ -76,6 +76,8 @@ def written(value: object) -> str:
     """A value as a yaml or a command line writes it: None is null, True is true."""
     if value is None:
         return "null"
+    if isinstance(value, tuple):
+        value = list(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

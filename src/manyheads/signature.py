@@ -19,7 +19,9 @@ _WORDS: dict[Any, str] = {
     str: "a text",
     type(None): "null",
     list: "a list, such as [A,B]",
+    Sequence: "a list, such as [A,B]",
     dict: "a mapping",
+    Mapping: "a mapping",
     Path: "a path",
 }
 
@@ -32,16 +34,16 @@ def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def plain_defaults(target: Callable[..., Any]) -> dict[str, Any]:
     """The defaults that a yaml could hold; those of live objects, which only code can pass, are left out."""
-    hints = _hints(target)
+    hints = annotations_of(target)
     defaults = {name: p.default for name, p in parameters(target).items() if p.default is not p.empty}
-    return {name: value for name, value in defaults.items() if name in hints and _is_plain(hints[name])}
+    return {name: value for name, value in defaults.items() if name in hints and is_plain(hints[name])}
 
 
 def check_settings(target: Callable[..., Any], settings: Mapping[str, Any], key: str) -> None:
     """Raises UserError for a setting that `target` does not have, or whose value its annotation does not admit."""
     known = parameters(target)
     anything = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
-    hints = _hints(target)
+    hints = annotations_of(target)
     for name, value in settings.items():
         if name.startswith("_") and name.endswith("_"):
             raise UserError(f"{key}.{name} is not supported; set only _target_ and the target's own arguments.")
@@ -95,16 +97,18 @@ def in_words(hint: Any) -> str:
     return _WORDS.get(typing.get_origin(hint) or hint, str(getattr(hint, "__name__", hint)))
 
 
-def _is_plain(hint: Any) -> bool:
+def is_plain(hint: Any) -> bool:
+    """Whether a yaml can hold what an annotation admits, and a key's default be written into it."""
     origin = typing.get_origin(hint)
     if origin is Literal:
         return True
     if origin in (Union, types.UnionType) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
-        return all(_is_plain(part) for part in typing.get_args(hint) if part is not Ellipsis)
+        return all(is_plain(part) for part in typing.get_args(hint) if part is not Ellipsis)
     return hint in (int, float, bool, str, type(None))
 
 
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotation of each argument; {} where one is not there at run time."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)

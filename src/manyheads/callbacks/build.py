@@ -69,8 +69,11 @@ def callbacks(
         save_every_n_steps: optimizer steps between further checkpoints; None: only at validations.
         keep: how many of those further checkpoints stay, the newest; None: all.
         patience: validations without an improvement of more than `min_delta` before training stops; None: never.
-        samples: texts to write at each validation, each at most `sample_tokens` long, after `sample_prompt` or, without
-            one, the beginnings of validation texts.
+        min_delta: in the unit of the monitored metric.
+        samples: texts to write at each validation.
+        sample_tokens: how long each of them may become.
+        sample_prompt: what they begin with; None: the beginnings of validation texts.
+        sample_temperature: what the logits of samples are divided by; 0: always the likeliest token.
         refresh_per_second: how often the live line is drawn, at most.
         averaging: ema (exponential) or swa (equal shares) validates, samples, saves and exports averaged weights.
         ema_decay: how much of an exponential average stays at each step, once it is under way.

@@ -95,6 +95,7 @@ def source_builder(options: type[TextOptions]) -> Callable[[Callable[..., Source
         own = inspect.signature(function)
         build.__signature__ = own.replace(parameters=[*own.parameters.values(), *shared.parameters.values()])  # type: ignore[attr-defined]
         build.__annotations__ = {**function.__annotations__, **typing.get_type_hints(options)}
+        build.shared_options = (options,)  # type: ignore[attr-defined]
         return builder(build)
 
     return mark

@@ -28,7 +28,11 @@ _ROWS = "rows.jsonl"
 
 @source_builder(TextOptions)
 def pydocs(*, validation_fraction: float = 0.05) -> PyDocs:
-    """The topics of `pydoc` and the docstrings of the standard library, one row for each module or topic."""
+    """The topics of `pydoc` and the docstrings of the standard library, one row for each module or topic.
+
+    Args:
+        validation_fraction: about which share of the bytes the validation split holds, and the test split as well.
+    """
     check_cut(("validation", "test"), validation_fraction)
     return PyDocs(validation_fraction=validation_fraction)
 

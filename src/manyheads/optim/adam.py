@@ -27,7 +27,16 @@ def adam(
     decay_shape: DecayShape = "1-sqrt",
 ) -> Optimization:
     """torch.optim.Adam over `module`, with the constants of Kingma and Ba, "Adam: A Method for Stochastic Optimization",
-    2015, algorithm 1. Raises UserError for values out of range.
+    2015, algorithm 1.
+
+    Args:
+        module: what is trained.
+        lr: the learning rate at the peak of its course.
+        betas: how much of the averages of gradients and of their squares stays at each step.
+        eps: what is added to the root of the average of squares.
+        schedule, warmup_steps, warmup_fraction, floor, decay_fraction, decay_shape: see `Schedule`.
+
+    Raises UserError for values out of range.
     """
     check_at_least_zero(lr=lr, eps=eps)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]

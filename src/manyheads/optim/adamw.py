@@ -31,7 +31,17 @@ def adamw(
     """torch.optim.AdamW over `module`; weights decay, embeddings, norms and biases do not.
 
     Betas, decay and the fall to a tenth are those of Brown et al., "Language Models are Few-Shot Learners", 2020,
-    appendix B. Raises UserError for values out of range.
+    appendix B.
+
+    Args:
+        module: what is trained.
+        lr: the learning rate at the peak of its course.
+        betas: how much of the averages of gradients and of their squares stays at each step.
+        eps: what is added to the root of the average of squares.
+        weight_decay: how much of a weight, times the learning rate, is taken off it at each step.
+        schedule, warmup_steps, warmup_fraction, floor, decay_fraction, decay_shape: see `Schedule`.
+
+    Raises UserError for values out of range.
     """
     check_at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay)
     optimizer = torch.optim.AdamW(

@@ -81,6 +81,14 @@ def lion(
 
     Next to AdamW's, its rate is smaller and its decay larger by the same factor of 3 to 10 (Chen et al., "Symbolic
     Discovery of Optimization Algorithms", 2023, section 5): the defaults are those of optim=adamw, times and over 10.
+
+    Args:
+        module: what is trained.
+        lr: the learning rate at the peak of its course: each weight moves by that much, up or down.
+        betas: how much of the averaged gradient makes a step's direction, and how much of it stays for the next.
+        weight_decay: how much of a weight, times the learning rate, is taken off it at each step.
+        schedule, warmup_steps, warmup_fraction, floor, decay_fraction, decay_shape: see `Schedule`.
+
     Raises UserError for values out of range.
     """
     check_at_least_zero(lr=lr, weight_decay=weight_decay)

@@ -127,6 +127,17 @@ def muon(
 
     Both rates follow the same schedule. A matrix [A, B] takes steps of lr * sqrt(max(1, A / B)), and decay is
     decoupled: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, and its muon.py.
+
+    Args:
+        module: what is trained.
+        lr: the learning rate of hidden matrices at the peak of its course.
+        momentum: how much of the averaged gradient of those matrices stays at each step.
+        weight_decay: how much of a weight, times its learning rate, is taken off it at each step.
+        adamw_lr: the learning rate of the rest.
+        betas: AdamW's: how much of the averages of gradients and of their squares stays at each step.
+        eps: AdamW's: what is added to the root of the average of squares.
+        schedule, warmup_steps, warmup_fraction, floor, decay_fraction, decay_shape: see `Schedule`.
+
     Raises UserError for values out of range, and for a module without such a weight.
     """
     check_at_least_zero(lr=lr, adamw_lr=adamw_lr, eps=eps, weight_decay=weight_decay)

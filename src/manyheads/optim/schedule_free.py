@@ -106,6 +106,16 @@ def schedule_free(
 
     After the warm-up the learning rate stays where it is. Validation, samples, checkpoints and the export hold the
     averaged weights. Defazio et al., "The Road Less Scheduled", 2024, find larger rates than AdamW's best (section 4).
+
+    Args:
+        module: what is trained.
+        lr: the learning rate after the warm-up.
+        betas: how much of the average of the weights is in the point where gradients are taken, and how much of the
+            average of squared gradients stays at each step.
+        eps: what is added to the root of the average of squares.
+        weight_decay: how much of a weight, times the learning rate, is taken off it at each step.
+        warmup_steps, warmup_fraction: see `Schedule`.
+
     Raises UserError for values out of range.
     """
     check_at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay)

@@ -31,7 +31,17 @@ def sgd(
 
     The decay is torch's for this optimizer: `weight_decay` times the weight is added to the gradient, and so goes
     through the momentum. `nesterov` looks ahead as in Sutskever et al., "On the importance of initialization and
-    momentum in deep learning", 2013, section 2. Raises UserError for values out of range.
+    momentum in deep learning", 2013, section 2.
+
+    Args:
+        module: what is trained.
+        lr: the learning rate at the peak of its course.
+        momentum: how much of the sum of past gradients stays at each step.
+        nesterov: whether the gradient is taken a step ahead along that sum.
+        weight_decay: how much of a weight is added to its gradient.
+        schedule, warmup_steps, warmup_fraction, floor, decay_fraction, decay_shape: see `Schedule`.
+
+    Raises UserError for values out of range.
     """
     check_at_least_zero(lr=lr, weight_decay=weight_decay)
     check_range("optim.momentum", momentum, 0, 1)

@@ -25,7 +25,10 @@ Usage: {command} run=FOLDER [GROUP=CHOICE ...] [KEY=VALUE ...] [FLAGS]
 """
 _SCORING = (
     ("data.path=FILE", "where the data is now; or, after data=text, json, csv or parquet, other data"),
-    ("'data.path={validation: A, test: B}'", "score the whole of A and B; of one file, only the splits cut from it"),
+    (
+        "'data.path={validation: A, test: B}'",
+        "score A and B; a file without such splits is scored whole, as the test split",
+    ),
     ("task.batch_size=64", "texts scored side by side; changes the speed, not the scores"),
     ("task.seq_len=512", "the most tokens that are read at once"),
     ("trainer.precision=32-true", "as Lightning's Trainer takes it; trainer=cpu and trainer=gpu choose the device"),

@@ -24,6 +24,10 @@ _PROBES = (" a  b\n\n\tC d's ", "É e\u0301 ß 東京 ... \u200b", "x <|y|> 👩
 def from_file(*, source: Source, path: str | None = None) -> Tokenizer:
     """The tokenizer of a tokenizer.json, or of a folder that holds one. The source is not read.
 
+    Args:
+        source: not read.
+        path: that file or folder.
+
     The end of a text is the eos token that tokenizer_config.json beside it names, else the first of `END_TOKENS`.
     Raises UserError when the file is not there, is none, or has no such token.
     """

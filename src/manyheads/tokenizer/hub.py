@@ -17,6 +17,11 @@ from manyheads.tokenizer.file import CONFIG, FILE, read
 def from_hub(*, source: Source, name: str | None = None, revision: str | None = None) -> Tokenizer:
     """The tokenizer.json of a model on the hub, or of a folder that is a copy of one. The source is not read.
 
+    Args:
+        source: not read.
+        name: OWNER/NAME of the model, or the folder.
+        revision: a branch, tag or commit of it; None: the newest.
+
     Files that were fetched before are used without a network. Raises UserError when there are none.
     """
     if not name:
