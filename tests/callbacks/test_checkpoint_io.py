@@ -69,6 +69,7 @@ def test_any_end_before_the_rename_leaves_the_old_file(
     assert_old_alone(old)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_writing_leaves_the_old_file(old: Path) -> None:
     """SIGKILL, as the kernel sends it when memory runs out, lets nothing be tidied up: the half lies beside the old file."""
     program = (

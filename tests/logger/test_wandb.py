@@ -89,6 +89,7 @@ def test_texts_are_logged_as_a_page_that_shows_them_as_they_are(tmp_path: Path) 
     assert any(name.startswith("samples") for name in row)
 
 
+@pytest.mark.slow
 def test_an_unreachable_server_costs_one_line_and_no_secret_is_written(tmp_path: Path) -> None:
     """Guards against a hang or a crash without a network, and against secrets of the command line and environment."""
     program = tmp_path / "program.py"
