@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from manyheads.build import CONF_DIR, resolve_target
 from manyheads.errors import written
-from manyheads.optim.schedule import Schedule
+from manyheads.optim.schedule import Course
 from manyheads.run.help import choices
 from manyheads.run.root import GROUPS
 from manyheads.signature import annotations_of, in_words, is_plain, parameters
@@ -110,13 +110,13 @@ def settings(group: str, target: str) -> Iterator[Setting]:
 
 
 def explanations(function: Callable[..., Any]) -> dict[str, str]:
-    """Argument -> what the docstring says of it; what a schedule is made of is told by Schedule."""
-    shared = described(Schedule)
-    shared["schedule"] = shared.pop("shape")
-    own = described(function)
-    for options in getattr(function, "shared_options", ()):
-        own = described(options) | own
-    return {name: text for name, text in shared.items() if "warmup_steps" in parameters(function)} | own
+    """Argument -> what the docstrings of the function and of its shared options say of it."""
+    options = getattr(function, "__manyheads_options__", None)
+    shared: dict[str, str] = {}
+    for kind in reversed(inspect.getmro(options) if options else (Course,)):
+        shared |= described(kind)
+    known = parameters(function)
+    return {name: text for name, text in shared.items() if name in known} | described(function)
 
 
 def described(thing: Any) -> dict[str, str]:

@@ -24,7 +24,7 @@ from manyheads.metric.perplexity import Perplexity
 from manyheads.model.decoder import Decoder
 from manyheads.optim.base import Optimization
 from manyheads.optim.budget import Budget
-from manyheads.optim.schedule import Schedule
+from manyheads.optim.schedule import Course
 
 VOCAB = 13
 LENGTHS = (
@@ -71,7 +71,7 @@ def _lm(
 
     def optimization(module: torch.nn.Module) -> Optimization:
         made.append(_KeepGradients(module.parameters()))
-        return Optimization(made[-1], Schedule(shape="constant", warmup_steps=0))
+        return Optimization(made[-1], Course(schedule="constant", warmup_steps=0))
 
     metrics = (Loss, Perplexity, BitsPerByte)
     return LM(network=network, head=head, metrics=metrics, optimization=optimization, budget=Budget(max_steps=2))

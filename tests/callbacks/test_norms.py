@@ -14,7 +14,7 @@ from manyheads.callbacks.norms import LayerNorms, layer_norms, layer_of
 from manyheads.lm import LM
 from manyheads.optim.base import Optimization
 from manyheads.optim.budget import Budget
-from manyheads.optim.schedule import Schedule
+from manyheads.optim.schedule import Course
 from manyheads.testing import tiny_network
 
 VOCABULARY, LR = 11, 0.5
@@ -73,7 +73,7 @@ def make_lm() -> LM:
     network, head = tiny_network(VOCABULARY, dim=8)
 
     def optimization(module: torch.nn.Module) -> Optimization:
-        return Optimization(torch.optim.SGD(module.parameters(), lr=LR), Schedule(warmup_steps=0, shape="constant"))
+        return Optimization(torch.optim.SGD(module.parameters(), lr=LR), Course(warmup_steps=0, schedule="constant"))
 
     return LM(network=network, head=head, metrics=[], optimization=optimization, budget=Budget(max_steps=2))
 

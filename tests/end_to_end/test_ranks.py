@@ -44,7 +44,7 @@ from manyheads.metric.loss import Loss
 from manyheads.model.decoder import Decoder
 from manyheads.optim.base import Optimization
 from manyheads.optim.budget import Budget
-from manyheads.optim.schedule import Schedule
+from manyheads.optim.schedule import Course
 
 LENGTHS = (9, 1, 4, 7, 2, 9, 3, 5)
 
@@ -67,7 +67,7 @@ def lm(dtype):
     torch.manual_seed(1)
     network = Decoder(vocab_size=13, dim=8, num_layers=1, num_heads=2).to(dtype)
     head = NextToken(dim=8, vocab_size=13, weight=network.output_weight)
-    made = lambda module: Optimization(Keep(module.parameters(), lr=0.1), Schedule(shape="constant", warmup_steps=0))
+    made = lambda module: Optimization(Keep(module.parameters(), lr=0.1), Course(schedule="constant", warmup_steps=0))
     return LM(network=network, head=head, metrics=(Loss,), optimization=made, budget=Budget(max_steps=1))
 """
 

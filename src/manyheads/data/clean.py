@@ -79,7 +79,7 @@ def _words_named(name: str) -> list[str]:
     if path.is_file():
         return path.read_text(encoding="utf-8").split("\n")
     try:
-        import spacy.util
+        import spacy.util  # pyright: ignore[reportMissingImports]
 
         return sorted(spacy.util.get_lang_class(name).Defaults.stop_words)
     except ModuleNotFoundError as error:

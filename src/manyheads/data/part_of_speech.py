@@ -77,7 +77,7 @@ def _state(model: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1)
 def _pipeline(model: str) -> Any:
-    import spacy
+    import spacy  # pyright: ignore[reportMissingImports]
 
     folder = Path(model).expanduser()
     pipeline = spacy.load(folder if folder.is_dir() else model, exclude=_UNUSED)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from manyheads.data.clean import Cleaned, Step, UnicodeForm, lower_case, stop_words, unicode_form
 from manyheads.data.contamination import WithContamination
@@ -15,7 +13,7 @@ from manyheads.data.near_duplicates import WithoutNearDuplicates
 from manyheads.data.part_of_speech import parts_of_speech
 from manyheads.data.source import Source
 from manyheads.errors import UserError, check_choice, check_range
-from manyheads.marks import builder
+from manyheads.marks import builder_with
 
 
 @final
@@ -80,22 +78,5 @@ def prepared(source: Source, options: TextOptions) -> Source:
 
 
 def source_builder(options: type[TextOptions]) -> Callable[[Callable[..., Source]], Callable[..., Source]]:
-    """Marks a function as one that builds a source, and gives it the keyword arguments of `options` besides its own.
-
-    The class stands at the function, where it is also read from source: a key is known before anything is imported.
-    """
-    shared = inspect.signature(options)
-
-    def mark(function: Callable[..., Source]) -> Callable[..., Source]:
-        @functools.wraps(function)
-        def build(**settings: Any) -> Source:
-            chosen = options(**{name: settings.pop(name) for name in shared.parameters if name in settings})
-            return prepared(function(**settings), chosen)
-
-        own = inspect.signature(function)
-        build.__signature__ = own.replace(parameters=[*own.parameters.values(), *shared.parameters.values()])  # type: ignore[attr-defined]
-        build.__annotations__ = {**function.__annotations__, **typing.get_type_hints(options)}
-        build.shared_options = (options,)  # type: ignore[attr-defined]
-        return builder(build)
-
-    return mark
+    """Marks a function as one that builds a source, and gives it the keyword arguments of `options` besides its own."""
+    return builder_with(options, prepared)

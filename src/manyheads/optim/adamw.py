@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from manyheads.marks import builder
-from manyheads.optim.base import Optimization, can_fuse, check_at_least_zero, check_betas, leave_unscaling_outside
+from manyheads.optim.base import can_fuse, check_at_least_zero, check_betas, leave_unscaling_outside, optimizer_builder
 from manyheads.optim.groups import decay_groups
-from manyheads.optim.schedule import DecayShape, Schedule, Shape
+from manyheads.optim.schedule import CourseToTenth
 
 
-@builder
+@optimizer_builder(CourseToTenth)
 def adamw(
     *,
     module: nn.Module,
@@ -21,13 +21,7 @@ def adamw(
     betas: Sequence[float] = (0.9, 0.95),
     eps: float = 1e-8,
     weight_decay: float = 0.1,
-    schedule: Shape = "cosine",
-    warmup_steps: int | None = 100,
-    warmup_fraction: float | None = None,
-    floor: float = 0.1,
-    decay_fraction: float = 0.2,
-    decay_shape: DecayShape = "1-sqrt",
-) -> Optimization:
+) -> Optimizer:
     """torch.optim.AdamW over `module`; weights decay, embeddings, norms and biases do not.
 
     Betas, decay and the fall to a tenth are those of Brown et al., "Language Models are Few-Shot Learners", 2020,
@@ -39,7 +33,6 @@ def adamw(
         betas: how much of the averages of gradients and of their squares stays at each step.
         eps: what is added to the root of the average of squares.
         weight_decay: how much of a weight, times the learning rate, is taken off it at each step.
-        schedule, warmup_steps, warmup_fraction, floor, decay_fraction, decay_shape: see `Schedule`.
 
     Raises UserError for values out of range.
     """
@@ -51,12 +44,4 @@ def adamw(
         eps=eps,
         fused=can_fuse(module.parameters()),
     )
-    course = Schedule(
-        shape=schedule,
-        warmup_steps=warmup_steps,
-        warmup_fraction=warmup_fraction,
-        floor=floor,
-        decay_fraction=decay_fraction,
-        decay_shape=decay_shape,
-    )
-    return Optimization(leave_unscaling_outside(optimizer), course)
+    return leave_unscaling_outside(optimizer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -11,7 +11,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from manyheads.errors import UserError, check_range
-from manyheads.optim.schedule import Schedule
+from manyheads.marks import builder_with
+from manyheads.optim.schedule import Course
 
 
 class AveragingOptimizer(Optimizer):
@@ -26,7 +27,12 @@ class Optimization(NamedTuple):
     """An optimizer and the course of its learning rates."""
 
     optimizer: Optimizer
-    schedule: Schedule
+    schedule: Course
+
+
+def optimizer_builder(course: type[Course]) -> Callable[[Callable[..., Optimizer]], Callable[..., Optimization]]:
+    """Marks a function as one that builds an optimizer, and gives it the keyword arguments of `course` besides its own."""
+    return builder_with(course, Optimization)
 
 
 def check_betas(betas: Sequence[float]) -> tuple[float, float]:

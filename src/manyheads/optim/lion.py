@@ -9,10 +9,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from manyheads.marks import builder
-from manyheads.optim.base import Optimization, check_at_least_zero, check_betas
+from manyheads.optim.base import check_at_least_zero, check_betas, optimizer_builder
 from manyheads.optim.groups import decay_groups
-from manyheads.optim.schedule import DecayShape, Schedule, Shape
+from manyheads.optim.schedule import CourseToTenth
 
 _torch: Any = torch  # its foreach functions have no types
 
@@ -63,20 +62,14 @@ class Lion(Optimizer):
         _torch._foreach_lerp_(momenta, gradients, 1 - second)
 
 
-@builder
+@optimizer_builder(CourseToTenth)
 def lion(
     *,
     module: nn.Module,
     lr: float = 3e-4,
     betas: Sequence[float] = (0.9, 0.99),
     weight_decay: float = 1.0,
-    schedule: Shape = "cosine",
-    warmup_steps: int | None = 100,
-    warmup_fraction: float | None = None,
-    floor: float = 0.1,
-    decay_fraction: float = 0.2,
-    decay_shape: DecayShape = "1-sqrt",
-) -> Optimization:
+) -> Optimizer:
     """Lion over `module`; weights decay, embeddings, norms and biases do not.
 
     Next to AdamW's, its rate is smaller and its decay larger by the same factor of 3 to 10 (Chen et al., "Symbolic
@@ -87,18 +80,9 @@ def lion(
         lr: the learning rate at the peak of its course: each weight moves by that much, up or down.
         betas: how much of the averaged gradient makes a step's direction, and how much of it stays for the next.
         weight_decay: how much of a weight, times the learning rate, is taken off it at each step.
-        schedule, warmup_steps, warmup_fraction, floor, decay_fraction, decay_shape: see `Schedule`.
 
     Raises UserError for values out of range.
     """
     check_at_least_zero(lr=lr, weight_decay=weight_decay)
     optimizer = Lion(decay_groups(module, weight_decay), lr=lr, betas=check_betas(betas))
-    course = Schedule(
-        shape=schedule,
-        warmup_steps=warmup_steps,
-        warmup_fraction=warmup_fraction,
-        floor=floor,
-        decay_fraction=decay_fraction,
-        decay_shape=decay_shape,
-    )
-    return Optimization(optimizer, course)
+    return optimizer

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from manyheads.errors import UserError, check_range
-from manyheads.marks import builder
-from manyheads.optim.base import Optimization, can_fuse, check_at_least_zero, check_betas
+from manyheads.optim.base import can_fuse, check_at_least_zero, check_betas, optimizer_builder
 from manyheads.optim.groups import parameter_groups
-from manyheads.optim.schedule import DecayShape, Schedule, Shape
+from manyheads.optim.schedule import CourseToZero
 
 
 def orthogonalize(matrix: Tensor, *, coefficients: Sequence[float], steps: int, eps: float) -> Tensor:
@@ -106,7 +105,7 @@ class MuonAdamW(Optimizer):
         self._muon.state = self._adamw.state = self.state
 
 
-@builder
+@optimizer_builder(CourseToZero)
 def muon(
     *,
     module: nn.Module,
@@ -116,13 +115,7 @@ def muon(
     adamw_lr: float = 5e-3,
     betas: Sequence[float] = (0.9, 0.95),
     eps: float = 1e-8,
-    schedule: Shape = "cosine",
-    warmup_steps: int | None = 0,
-    warmup_fraction: float | None = None,
-    floor: float = 0.0,
-    decay_fraction: float = 0.2,
-    decay_shape: DecayShape = "1-sqrt",
-) -> Optimization:
+) -> Optimizer:
     """Muon with Nesterov momentum at `lr` for 2-D weights of hidden layers, AdamW at `adamw_lr` for the rest.
 
     Both rates follow the same schedule. A matrix [A, B] takes steps of lr * sqrt(max(1, A / B)), and decay is
@@ -136,7 +129,6 @@ def muon(
         adamw_lr: the learning rate of the rest.
         betas: AdamW's: how much of the averages of gradients and of their squares stays at each step.
         eps: AdamW's: what is added to the root of the average of squares.
-        schedule, warmup_steps, warmup_fraction, floor, decay_fraction, decay_shape: see `Schedule`.
 
     Raises UserError for values out of range, and for a module without such a weight.
     """
@@ -156,12 +148,4 @@ def muon(
             rest, lr=adamw_lr, betas=check_betas(betas), eps=eps, fused=can_fuse(groups.decayed + groups.undecayed)
         ),
     )
-    course = Schedule(
-        shape=schedule,
-        warmup_steps=warmup_steps,
-        warmup_fraction=warmup_fraction,
-        floor=floor,
-        decay_fraction=decay_fraction,
-        decay_shape=decay_shape,
-    )
-    return Optimization(optimizer, course)
+    return optimizer

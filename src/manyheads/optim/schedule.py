@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Course:
     """What the learning rate is multiplied by.
 
     The warm-up is linear and never 0: the first step takes 1 / (warmup_steps + 1) of the peak (Karpathy, nanoGPT,
@@ -39,7 +39,7 @@ class Schedule:
     time whether steps, epochs, tokens or minutes limit the run.
 
     Attributes:
-        shape: cosine, linear and constant say how the fall goes. wsd is warm-up, stable, decay: the peak, until
+        schedule: cosine, linear and constant say how the fall goes. wsd is warm-up, stable, decay: the peak, until
             `decay_fraction` of the budget is left (Hu et al., "MiniCPM", 2024, section 4.1). inverse_sqrt falls with the
             square root of the step, whatever the budget, and not below the floor (Vaswani et al., "Attention Is All You
             Need", 2017, equation 3). one_cycle warms up along a cosine from 1/25 of the peak and falls along another
@@ -52,7 +52,7 @@ class Schedule:
             Training Durations", 2024, section 3.2) or linear.
     """
 
-    shape: Shape = "cosine"
+    schedule: Shape = "cosine"
     warmup_steps: int | None = None
     warmup_fraction: float | None = None
     floor: float = 0.0
@@ -61,7 +61,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Raises UserError for values out of range and for two lengths of the warm-up."""
-        check_choice("optim.schedule", self.shape, get_args(Shape))
+        check_choice("optim.schedule", self.schedule, get_args(Shape))
         check_choice("optim.decay_shape", self.decay_shape, get_args(DecayShape))
         check_range("optim.floor", self.floor, 0, 1)
         check_range("optim.decay_fraction", self.decay_fraction, 0, 1)
@@ -75,7 +75,7 @@ class Schedule:
                 f"optim.warmup_fraction={self.warmup_fraction} and optim.warmup_steps={self.warmup_steps}: "
                 "a run has one warm-up. Set optim.warmup_steps=null or optim.warmup_fraction=null."
             )
-        if self.shape == "wsd" and self.warmup_fraction + self.decay_fraction > 1:
+        if self.schedule == "wsd" and self.warmup_fraction + self.decay_fraction > 1:
             raise UserError(
                 f"optim.warmup_fraction={self.warmup_fraction} and optim.decay_fraction={self.decay_fraction} "
                 "are more than the whole budget. Set them to 1 or less together."
@@ -88,8 +88,8 @@ class Schedule:
         """
         place = self._place(step, fraction, total_steps)
         if place.ratio < 1:
-            return _RISES.get(self.shape, _linear_rise)(place)
-        return _FALLS[self.shape](self, place)
+            return _RISES.get(self.schedule, _linear_rise)(place)
+        return _FALLS[self.schedule](self, place)
 
     def _place(self, step: int, fraction: float, total_steps: float) -> Place:
         """Where in the budget the warm-up of so many steps ended is taken from the pace so far, `fraction / step`, and
@@ -106,6 +106,21 @@ class Schedule:
             return Place(fraction, self.warmup_fraction, 1.0, max(1.0, ratio))
         ratio = (fraction + one) / (self.warmup_fraction + one) if one else UNKNOWN_PACE
         return Place(fraction, self.warmup_fraction, fraction / self.warmup_fraction, ratio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseToZero(Course):
+    """A warm-up and a fall to nothing."""
+
+    warmup_steps: int | None = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseToTenth(Course):
+    """A warm-up and a fall to a tenth of the peak."""
+
+    warmup_steps: int | None = 100
+    floor: float = 0.1
 
 
 def _share(fraction: float, start: float) -> float:
@@ -126,18 +141,18 @@ _RISES: dict[str, Callable[[Place], float]] = {"one_cycle": _one_cycle_rise}
 """Those that are not linear."""
 
 
-def _falling(curve: Callable[[float], float]) -> Callable[[Schedule, Place], float]:
+def _falling(curve: Callable[[float], float]) -> Callable[[Course, Place], float]:
     """The fall to the floor of a curve from 1 to 0 (or one that stays at 1) while its argument goes from 0 to 1."""
     return lambda schedule, place: schedule.floor + (1 - schedule.floor) * curve(place.progress)
 
 
-def _wsd(schedule: Schedule, place: Place) -> float:
+def _wsd(schedule: Course, place: Place) -> float:
     # a warm-up in steps may end later than the decay should begin
     progress = _share(place.fraction, max(1 - schedule.decay_fraction, place.start))
     return schedule.floor + (1 - schedule.floor) * _DECAYS[schedule.decay_shape](progress)
 
 
-def _inverse_sqrt(schedule: Schedule, place: Place) -> float:
+def _inverse_sqrt(schedule: Course, place: Place) -> float:
     return max(schedule.floor, place.ratio**-0.5)
 
 
@@ -151,7 +166,7 @@ _DECAYS: dict[str, Callable[[float], float]] = {
     "linear": lambda progress: 1 - progress,
 }
 
-_FALLS: dict[str, Callable[[Schedule, Place], float]] = {
+_FALLS: dict[str, Callable[[Course, Place], float]] = {
     "cosine": _falling(_cosine),
     "linear": _falling(_DECAYS["linear"]),
     "constant": _falling(lambda progress: 1.0),

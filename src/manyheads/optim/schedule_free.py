@@ -13,7 +13,7 @@ from manyheads.errors import UserError
 from manyheads.marks import builder
 from manyheads.optim.base import AveragingOptimizer, Optimization, check_at_least_zero, check_betas
 from manyheads.optim.groups import decay_groups
-from manyheads.optim.schedule import Schedule
+from manyheads.optim.schedule import Course
 
 _torch: Any = torch  # its foreach functions have no types
 
@@ -114,7 +114,7 @@ def schedule_free(
             average of squared gradients stays at each step.
         eps: what is added to the root of the average of squares.
         weight_decay: how much of a weight, times the learning rate, is taken off it at each step.
-        warmup_steps, warmup_fraction: see `Schedule`.
+        warmup_steps, warmup_fraction: see `Course`.
 
     Raises UserError for values out of range.
     """
@@ -126,5 +126,5 @@ def schedule_free(
         )
     optimizer = ScheduleFreeAdamW(decay_groups(module, weight_decay), lr=lr, betas=(first, second), eps=eps)
     return Optimization(
-        optimizer, Schedule(shape="constant", warmup_steps=warmup_steps, warmup_fraction=warmup_fraction)
+        optimizer, Course(schedule="constant", warmup_steps=warmup_steps, warmup_fraction=warmup_fraction)
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from manyheads.errors import UserError, check_range
-from manyheads.marks import builder
-from manyheads.optim.base import Optimization, can_fuse, check_at_least_zero, leave_unscaling_outside
+from manyheads.optim.base import can_fuse, check_at_least_zero, leave_unscaling_outside, optimizer_builder
 from manyheads.optim.groups import decay_groups
-from manyheads.optim.schedule import DecayShape, Schedule, Shape
+from manyheads.optim.schedule import CourseToTenth
 
 
-@builder
+@optimizer_builder(CourseToTenth)
 def sgd(
     *,
     module: nn.Module,
@@ -20,13 +20,7 @@ def sgd(
     momentum: float = 0.9,
     nesterov: bool = False,
     weight_decay: float = 0.0,
-    schedule: Shape = "cosine",
-    warmup_steps: int | None = 100,
-    warmup_fraction: float | None = None,
-    floor: float = 0.1,
-    decay_fraction: float = 0.2,
-    decay_shape: DecayShape = "1-sqrt",
-) -> Optimization:
+) -> Optimizer:
     """torch.optim.SGD over `module`; weights decay, embeddings, norms and biases do not.
 
     The decay is torch's for this optimizer: `weight_decay` times the weight is added to the gradient, and so goes
@@ -39,7 +33,6 @@ def sgd(
         momentum: how much of the sum of past gradients stays at each step.
         nesterov: whether the gradient is taken a step ahead along that sum.
         weight_decay: how much of a weight is added to its gradient.
-        schedule, warmup_steps, warmup_fraction, floor, decay_fraction, decay_shape: see `Schedule`.
 
     Raises UserError for values out of range.
     """
@@ -54,12 +47,4 @@ def sgd(
         nesterov=nesterov,
         fused=can_fuse(module.parameters()),
     )
-    course = Schedule(
-        shape=schedule,
-        warmup_steps=warmup_steps,
-        warmup_fraction=warmup_fraction,
-        floor=floor,
-        decay_fraction=decay_fraction,
-        decay_shape=decay_shape,
-    )
-    return Optimization(leave_unscaling_outside(optimizer), course)
+    return leave_unscaling_outside(optimizer)

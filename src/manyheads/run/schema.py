@@ -21,7 +21,7 @@ def arguments(target: str, hops: int = _HOPS) -> dict[str, bool]:
     """The argument names of `package.module.name`, and whether each has a default; {} when the source is not found.
 
     Follows re-exports and, for a class without `__init__`, its first base class. A decorator that is given a dataclass
-    adds its fields, as in `@source_builder(TextOptions)`. Imports nothing.
+    adds its fields and those of its first base, as in `@source_builder(TextOptions)`. Imports nothing.
     """
     module, _, name = target.rpartition(".")
     path = _source(module)
@@ -48,11 +48,15 @@ def _of_class(node: ast.ClassDef, body: list[ast.stmt], module: str, hops: int) 
             return found
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         fields = (item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name))
-        return {item.target.id: item.value is not None for item in fields if isinstance(item.target, ast.Name)}
+        own = {item.target.id: item.value is not None for item in fields if isinstance(item.target, ast.Name)}
+        return _of_base(node, module, hops) | own
+    return _of_base(node, module, hops)
+
+
+def _of_base(node: ast.ClassDef, module: str, hops: int) -> dict[str, bool]:
     if not node.bases or not isinstance(node.bases[0], ast.Name):
         return {}
-    base = node.bases[0].id
-    return arguments(f"{module}.{base}", hops - 1)
+    return arguments(f"{module}.{node.bases[0].id}", hops - 1)
 
 
 def _of_function(node: Function) -> dict[str, bool]:
