@@ -14,6 +14,7 @@ from manyheads.atomic import replacing
 from manyheads.build import build, check_tree
 from manyheads.lm import LM
 from manyheads.load import rebuild
+from manyheads.model.regions import compile_blocks
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.folder import writable_file
 from manyheads.run.root import check_root
@@ -44,7 +45,7 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
     lm = LM(network=network, head=head, metrics=task.metrics)
     trainer = make(cfg.trainer, "trainer", folder=checkpoint.parent, fixed=cfg.deterministic or None)
     if cfg.compile:
-        network.compile()
+        compile_blocks(network)
     scores = score(trainer, lm, task, checkpoint)
     by_split = {
         stage: {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(stage + "/")}

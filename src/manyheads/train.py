@@ -23,6 +23,7 @@ from manyheads.load import load_weights, rebuild
 from manyheads.logger.csv import CsvLog
 from manyheads.logger.wandb import WandbLog
 from manyheads.marks import callable_module
+from manyheads.model.regions import compile_blocks, recompute_blocks
 from manyheads.run import screen
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.compose import compose
@@ -38,12 +39,13 @@ from manyheads.run.folder import (
     write_config,
 )
 from manyheads.run.record import Record
-from manyheads.run.results import Results
+from manyheads.run.results import Results, value_of
 from manyheads.run.resume import Resumed, check_resume
 from manyheads.run.root import check_root
 from manyheads.run.scoring import score, write_predictions
 from manyheads.signature import parameters
 from manyheads.task.base import Task
+from manyheads.threads import changed_note
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.trainer import budget
 
@@ -70,6 +72,8 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
     task.prepare()
     network, head = rebuild(cfg, tokenizer, cfg.allow)
+    if cfg.activation_checkpointing:
+        recompute_blocks(network, cfg.activation_checkpointing)
     if start := resumed.checkpoint if resumed else cfg.init:
         load_weights(start, cfg.checkpoint, network, head)
     optimization = functools.partial(make, cfg.optim, "optim")
@@ -87,8 +91,11 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
             trainer = make(cfg.trainer, "trainer", folder=run.path, callbacks=callbacks, loggers=loggers,
                            checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic or None)  # fmt: skip
         screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed.step if resumed else None)
+        screen.tell_notes(
+            console, changed_note(value_of(resumed.results, "run/threads") if resumed and resumed.results else None)
+        )
         if cfg.compile:
-            network.compile()
+            compile_blocks(network)
         results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
         export(run, network, head, tokenizer, results)
         screen.summary(console, run, results)

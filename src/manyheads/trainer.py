@@ -16,12 +16,13 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.io import CheckpointIO
-from pytorch_lightning.strategies import StrategyRegistry
 
 from manyheads.callbacks.trace import Trace
-from manyheads.errors import UserError, check_choice, check_count, check_range, did_you_mean
+from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.marks import builder
 from manyheads.optim.budget import Budget
+from manyheads.strategy import make_strategy
+from manyheads.threads import Threads, choose_threads
 
 LIMITS = ("max_steps", "max_epochs", "max_minutes", "max_tokens")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "32", "bf16", "16", "64")
@@ -49,6 +50,7 @@ def trainer(
     accelerator: str = "auto",
     devices: int | str | list[int] = "auto",
     strategy: str = "auto",
+    strategy_options: Mapping[str, Any] | None = None,
     num_nodes: int = 1,
     precision: int | str = "auto",
     accumulate_grad_batches: int = 1,
@@ -60,18 +62,19 @@ def trainer(
     limit_test_batches: int | float | None = None,
     profile: bool = False,
     detect_anomaly: bool = False,
+    threads: int | None = None,
 ) -> pl.Trainer:
     """Makes the Trainer. Steps are optimizer steps everywhere, whatever the accumulation.
 
     `precision="auto"` takes bf16-mixed where the device does it well and 32-true elsewhere; `max_minutes` and
-    `max_tokens` are watched by the LM's budget. Raises UserError for values out of range and devices that are not there.
+    `max_tokens` are watched by the LM's budget. `strategy_options` are arguments of the strategy's class: see
+    `make_strategy`. `threads` is how many torch computes with on a CPU, None to choose: see `choose_threads`. Raises UserError for values out of range and devices that are not there.
     """
     check_count("trainer.accumulate_grad_batches", accumulate_grad_batches)
     check_count("trainer.log_every_n_steps", log_every_n_steps)
     check_count("trainer.val_every_n_steps", val_every_n_steps)
     check_count("trainer.num_nodes", num_nodes)
-    check_choice("trainer.precision", str(precision), PRECISIONS)
-    _check_strategy(strategy)
+    check_precision(precision)
     if gradient_clip_val is not None:
         check_range("trainer.gradient_clip_val", gradient_clip_val, 0)
     limits = {"train": limit_train_batches, "val": limit_val_batches, "test": limit_test_batches}
@@ -82,7 +85,7 @@ def trainer(
     made = _lightnings(
         accelerator=accelerator,
         devices=devices,
-        strategy=strategy,
+        strategy=make_strategy(strategy, strategy_options, accelerator),
         num_nodes=num_nodes,
         precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
         callbacks=[*callbacks, *([Trace(folder / "profile" / "trace.json")] if profile else [])],
@@ -108,6 +111,9 @@ def trainer(
         default_root_dir=folder,
         enable_autolog_hparams=False,
     )
+    count = choose_threads(threads, made.num_devices)
+    torch.set_num_threads(count)
+    made.callbacks.append(Threads(count))  # type: ignore[attr-defined]
     made.fit_loop.epoch_loop = _EpochLoop(made, val_every_n_steps, max_steps=made.max_steps)
     return made
 
@@ -139,6 +145,11 @@ def _lightnings(**settings: Any) -> pl.Trainer:
         raise UserError(f"{asked}: {' '.join(str(error).split())[:300]}") from error
 
 
+def check_precision(precision: int | str) -> None:
+    """Raises UserError for a precision that Lightning does not have."""
+    check_choice("trainer.precision", str(precision), PRECISIONS)
+
+
 def choose_precision(precision: int | str, accelerator: str) -> str:
     """The precision that `auto` stands for on this machine; any other as it is."""
     if precision != "auto":
@@ -165,15 +176,6 @@ def check_devices(accelerator: str, devices: int | str | list[int]) -> None:
         check_range("trainer.devices", devices, -1)
         if devices == 0:
             raise UserError("trainer.devices=0: set at least 1, or auto.")
-
-
-def _check_strategy(strategy: str) -> None:
-    known = ["auto", *StrategyRegistry.available_strategies()]
-    if strategy not in known:
-        hint = did_you_mean(strategy, known)
-        raise UserError(
-            f"trainer.strategy={strategy} is no strategy of Lightning.{hint} Set auto, ddp, fsdp or another."
-        )
 
 
 def _check_limit(key: str, limit: int | float | None) -> None:

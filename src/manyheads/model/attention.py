@@ -71,3 +71,8 @@ class Attention(nn.Module):
             enable_gqa=self.grouped,
         )  # [B, H, T, K]
         return self.output(mixed.transpose(1, 2).flatten(-2))
+
+    def mixing_flops(self, seq_len: int) -> int:
+        """FLOPs of one token besides the products with weights: its query with all keys of a row of `seq_len`, and their
+        softmax with all values, 2 K each, in H heads (Chowdhery et al. 2022, appendix B)."""
+        return 4 * self.output.in_features * seq_len
