@@ -34,7 +34,13 @@ class Threads(pl.Callback):
         self.count = count
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        torch.set_num_threads(self.count)
+        set_threads(self.count)
+
+
+def set_threads(count: int) -> None:
+    """Lets torch compute with so many threads."""
+    if count != torch.get_num_threads():  # setting the number that is there would still change how MKL divides work
+        torch.set_num_threads(count)
 
 
 def choose_threads(asked: int | None = None, ranks: int = 1) -> int:

@@ -22,7 +22,7 @@ from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.marks import builder
 from manyheads.optim.budget import Budget
 from manyheads.strategy import make_strategy
-from manyheads.threads import Threads, choose_threads
+from manyheads.threads import Threads, choose_threads, set_threads
 
 LIMITS = ("max_steps", "max_epochs", "max_minutes", "max_tokens")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "32", "bf16", "16", "64")
@@ -112,7 +112,7 @@ def trainer(
         enable_autolog_hparams=False,
     )
     count = choose_threads(threads, made.num_devices)
-    torch.set_num_threads(count)
+    set_threads(count)
     made.callbacks.append(Threads(count))  # type: ignore[attr-defined]
     made.fit_loop.epoch_loop = _EpochLoop(made, val_every_n_steps, max_steps=made.max_steps)
     return made

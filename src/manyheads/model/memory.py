@@ -76,7 +76,8 @@ def activation_bytes(
 
     with FakeTensorMode():
         network, head = in_dtype(weights, make)
-        network.train(), head.train()
+        network.train()
+        head.train()
         ids = torch.zeros(batch_size, seq_len, dtype=torch.int64)
         batch = Batch(input_ids=ids, labels=ids.clone(), positions=ids.clone(), segments=torch.ones_like(ids))
         whole = saved_bytes(network, head, batch, autocast)
