@@ -56,6 +56,15 @@ def test_no_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert from_overrides(["tokenizer=character", "vocab_size=96"])["vocab_size"] == 96
 
 
+def test_activations_on_a_gpu_have_no_weights_of_attention() -> None:
+    """GPT-2 has dropout: on a CPU its layers keep several tables [B, H, T, T] each."""
+    words = ["model=gpt2", "model.num_layers=1", "tokenizer=byte", "task.seq_len=512", "task.batch_size=2"]
+    cpu, gpu = (from_overrides([*words, f"trainer.accelerator={name}"]) for name in ("cpu", "gpu"))
+    assert (cpu["fused_attention"], gpu["fused_attention"]) == (False, True)
+    table = 4 * 2 * 12 * 512**2
+    assert cpu["training_bytes"]["activations"] - gpu["training_bytes"]["activations"] > 2 * table
+
+
 def test_checkpointing_and_half_precision_take_less() -> None:
     small = ["model.dim=64", "task.seq_len=64", "trainer.accelerator=cpu"]
     whole, less, half = (

@@ -48,7 +48,7 @@ def test_what_lightnings_name_stands_for_is_kept(monkeypatch: pytest.MonkeyPatch
         ("fsdpp", None, "trainer.strategy=fsdpp is no strategy of Lightning. Did you mean 'fsdp'"),
         ("auto", {"cpu_offload": True}, "belongs to a strategy that is named: set trainer.strategy too."),
         ("fsdp", {"cpu_offload": True}, "trainer.strategy=fsdp needs a GPU, and this run is on the CPU. Set"),
-        ("model_parallel", None, "trainer.strategy=model_parallel needs a GPU"),
+        ("fsdp_cpu_offload", None, "trainer.strategy=fsdp_cpu_offload needs a GPU"),
         ("ddp", {"static_grap": True}, "trainer.strategy_options.static_grap=True is no argument of DDPStrategy."),
     ],
 )

@@ -20,13 +20,14 @@ usage: manyheads model [GROUP=CHOICE ...] [KEY=VALUE ...] [vocab_size=N] [--json
 
 Takes what `manyheads train` takes. No data is read and no weight is made: the network is built without memory.
 
-  parameters    by part; a tied embedding counts once, as embedding. Active ones, which a token uses, where they are fewer
+  parameters    by part; a tied embedding counts once, as embedding. Active ones, those that a token uses, where fewer
   FLOPs         of one token in a row of task.seq_len: 2 for each weight of a matrix, the head's included, and for
                 attention 4 x heads x width of a head x row length in each layer, masked or not; three times that in
                 training (Kaplan et al. 2020, section 2.1; Chowdhery et al. 2022, appendix B)
-  memory        weights, gradients and the state of the optimizer that optim names, exactly; activations as one forward
-                pass over task.batch_size rows saves them on a CPU, uncompiled (a GPU's kernels save about as much).
-                Kernels need some room besides. With optim=... and trainer.precision=... as in training
+  memory        weights, gradients and the state of the optimizer that optim names, exactly, in trainer.precision;
+                activations estimated: what one forward pass over task.batch_size packed rows saves for the backward
+                pass, uncompiled. With trainer=gpu, here or not, attention counts as fused; a CPU's with dropout is not.
+                Kernels need some room besides
   KV cache      keys and values of task.batch_size texts of task.seq_len tokens, in float32, as `generate` keeps them
 
 keys of the command itself
@@ -65,6 +66,7 @@ class Description(TypedDict):
     seq_len: int
     batch_size: int
     precision: str
+    fused_attention: bool  # whether activations are counted as on a GPU
     parameters: dict[str, dict[str, int]]  # part, and "total" -> total, active
     flops_per_token: dict[str, int]  # forward, training, recomputed
     training_bytes: Memory
@@ -131,7 +133,7 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
     from manyheads.load import assemble
     from manyheads.model import memory, parts, regions
     from manyheads.run.root import check_root
-    from manyheads.trainer import check_precision, choose_precision
+    from manyheads.trainer import check_precision, choose_precision, is_on_gpu
 
     check_root(cfg)
     allow, every = list(cfg.allow), cfg.activation_checkpointing
@@ -143,6 +145,8 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
     vocab_size = vocab_size or find_vocabulary(cfg, choices, allow)
     precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     weights, autocast = memory.dtypes(precision)
+
+    fused = is_on_gpu(cfg.trainer.accelerator)
 
     def make() -> tuple[Any, Any]:
         return assemble(cfg, vocab_size, allow)
@@ -161,7 +165,7 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
             whole, lambda module: build(cfg.optim, "optim", allow=allow, module=module)
         ),
         "activations": memory.activation_bytes(
-            make, **shape, weights=weights, autocast=autocast, recompute_every=every
+            make, **shape, weights=weights, autocast=autocast, recompute_every=every, fused=fused
         ),
     }
     cache = {name: memory.cache_bytes(make, **size) for name, size in (("per_token", _ONE), ("per_batch", shape))}
@@ -171,6 +175,7 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
         vocab_size=vocab_size,
         **shape,
         precision=precision,
+        fused_attention=fused,
         parameters={part: count._asdict() for part, count in counts.items()} | {"total": _sum(counts.values())},
         flops_per_token=parts.count_flops(whole, cfg.task.seq_len)._asdict(),
         training_bytes=Memory(**taken, total=sum(value or 0 for value in taken.values())),
@@ -260,7 +265,8 @@ def tables(found: Description) -> list[Table]:
             made[1].add_row(name, f"{number:,}")
     made.append(_table("memory in training", "", ""))
     taken = found["training_bytes"]
-    remarks = {"optimizer": found["optim"], "activations": "estimated: as saved on a CPU"}
+    place = "with a GPU's fused attention" if found["fused_attention"] else "on a CPU"
+    remarks = {"optimizer": found["optim"], "activations": f"estimated: as saved {place}"}
     for name in ("weights", "gradients", "optimizer", "activations", "total"):
         size = taken[name]  # type: ignore[literal-required]
         made[2].add_row(name, "unknown" if size is None else size_text(size), remarks.get(name, ""))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
+from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, Strategy, StrategyRegistry
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,8 +15,6 @@ from manyheads.signature import check_settings, parameters
 
 _WRAPPED = {FSDPStrategy: FullyShardedDataParallel, DDPStrategy: DistributedDataParallel}
 """Whose arguments a strategy takes besides its own."""
-
-_NEED_GPU = (FSDPStrategy, ModelParallelStrategy)
 
 
 def make_strategy(name: str, options: Mapping[str, Any] | None, accelerator: str) -> str | Strategy:
@@ -39,7 +37,7 @@ def make_strategy(name: str, options: Mapping[str, Any] | None, accelerator: str
         return name
     entry = StrategyRegistry[name]
     kind: type[Strategy] = entry["strategy"]
-    if issubclass(kind, _NEED_GPU) and (accelerator == "cpu" or not torch.cuda.is_available()):
+    if issubclass(kind, FSDPStrategy) and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise UserError(
             f"trainer.strategy={name} needs a GPU, and this run is on the CPU. "
             "Set trainer.strategy=auto, or trainer=gpu on a machine with one."

@@ -154,8 +154,18 @@ def choose_precision(precision: int | str, accelerator: str) -> str:
     """The precision that `auto` stands for on this machine; any other as it is."""
     if precision != "auto":
         return str(precision)
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return (
+        "bf16-mixed"
+        if torch.cuda.is_available()
+        and is_on_gpu(accelerator)
+        and torch.cuda.is_bf16_supported(including_emulation=False)
+        else "32-true"
+    )
+
+
+def is_on_gpu(accelerator: str) -> bool:
+    """Whether a run with this accelerator computes on a GPU, here or where it is planned for."""
+    return accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
 
 
 def check_devices(accelerator: str, devices: int | str | list[int]) -> None:

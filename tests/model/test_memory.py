@@ -29,12 +29,12 @@ from manyheads.optim.muon import muon
 
 def make(**settings: Any) -> tuple[Decoder, NextToken]:
     network = Decoder(**{"vocab_size": 40, "dim": 16, "num_layers": 4, "num_heads": 4, "dropout": 0.1, **settings})
-    return network, NextToken(dim=16, vocab_size=40, weight=network.output_weight)
+    return network, NextToken(dim=network.dim, vocab_size=network.vocab_size, weight=network.output_weight)
 
 
 def rows(batch_size: int, seq_len: int) -> Batch:
     ids = torch.randint(40, (batch_size, seq_len))
-    positions = torch.arange(seq_len).expand(batch_size, -1)
+    positions = torch.arange(seq_len).repeat(batch_size, 1)
     return Batch(input_ids=ids, labels=ids.clone(), positions=positions, segments=torch.ones_like(ids))
 
 

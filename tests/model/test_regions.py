@@ -57,7 +57,7 @@ def test_every_nth_block_runs_twice_and_the_others_once() -> None:
     network, head = make()
     calls: list[int] = []
     for layer, block in enumerate(network.blocks):
-        block.feed_forward.register_forward_hook(lambda *_, layer=layer: calls.append(layer))  # type: ignore
+        block.feed_forward.register_forward_pre_hook(lambda *_, layer=layer: calls.append(layer))  # type: ignore
     recompute_blocks(network, 2)
     gradients(network, head, batch())
     assert [calls.count(layer) for layer in range(4)] == [1, 2, 1, 2]
@@ -130,6 +130,27 @@ def test_layers_share_code_and_short_batches_are_compiled_once(monkeypatch: pyte
         torch.testing.assert_close(hidden.detach(), plain)
         seen.append(len(graphs))
     assert seen == [1, 2, 2, 2, 2]
+    torch._dynamo.reset()
+
+
+def test_a_runs_mix_of_batches_is_compiled_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and scoring, packed and whole, rows and widths that change: a second round of them compiles nothing, and
+    torch's limit, past which it would quietly compile no more, is not met."""
+    torch._dynamo.reset()
+    graphs: list[Any] = []
+    compile_with(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)
+    network, head = make(dropout=0.1)
+    compile_blocks(network)
+    seen = []
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        for _ in range(2):
+            for training in (True, False):
+                network.train(training)
+                for rows, width, packed in [(8, 12, True), (8, 12, False), (5, 12, True), (3, 8, True), (4, 10, False)]:
+                    with torch.set_grad_enabled(training):
+                        head(network(batch(rows, width, packed)), batch(rows, width))
+            seen.append(len(graphs))
+    assert seen[0] == seen[1] > 0
     torch._dynamo.reset()
 
 

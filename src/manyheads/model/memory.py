@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from manyheads.batch import Batch
 from manyheads.head.base import Head
@@ -64,17 +67,19 @@ def activation_bytes(
     weights: torch.dtype = torch.float32,
     autocast: torch.dtype | None = None,
     recompute_every: int | None = None,
+    fused: bool = False,
 ) -> int:
     """Bytes that a forward pass over packed rows keeps for its backward pass.
 
     `make` builds the network and the head; it is called on fake tensors, which have shapes and no memory. What the
-    forward pass saves is then counted, each storage once, parameters apart: to the byte what it saves on a CPU. A GPU's
-    own kernels save about as much, and what a compiler makes saves less. With `recompute_every` (see `recompute_blocks`)
+    forward pass saves is then counted, each storage once, parameters apart: what it saves on a CPU. There, attention with
+    dropout keeps its weights [B, H, T, S]; with `fused` it does not, as on a GPU (Dao et al. 2022, "FlashAttention",
+    section 3.1). What a compiler makes saves less. With `recompute_every` (see `recompute_blocks`)
     the backward pass holds one block's activations at a time besides.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    with FakeTensorMode():
+    with FakeTensorMode(), _FusedAttention() if fused else contextlib.nullcontext():
         network, head = in_dtype(weights, make)
         network.train()
         head.train()
@@ -86,6 +91,16 @@ def activation_bytes(
         recompute_blocks(network, recompute_every)
         kept = saved_bytes(network, head, batch, autocast)
         return kept + (whole - kept) // max(1, len(repeated_blocks(network)) // recompute_every)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Leaves attention's dropout out: with it, a CPU has no kernel that is fused."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        settings = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            settings = {**settings, "dropout_p": 0.0}
+        return func(*args, **settings)
 
 
 def saved_bytes(network: nn.Module, head: Head, batch: Batch, autocast: torch.dtype | None = None) -> int:
