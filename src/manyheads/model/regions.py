@@ -1,0 +1,60 @@
+"""The repeated blocks of a network, one by one: compiled, or computed anew in the backward pass.
+
+A network says which they are with an attribute `blocks`, an nn.ModuleList of layers alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from manyheads.errors import UserError
+
+
+def repeated_blocks(network: nn.Module) -> list[nn.Module]:
+    """The network's layers; [] for a network that names none."""
+    blocks = getattr(network, "blocks", None)
+    return list(blocks) if isinstance(blocks, nn.ModuleList) else []
+
+
+def compile_blocks(network: nn.Module) -> None:
+    """Compiles each block in place (torch's "regional compilation"), or the whole of a network that names no blocks.
+
+    Blocks that are alike share their compiled code, so compiling takes as long for 40 layers as for one. Names of
+    parameters stay. The rows of a batch are a dynamic dimension from the second size on, so a last short batch is not
+    compiled anew each time.
+    """
+    for part in repeated_blocks(network) or [network]:
+        part.compile()
+
+
+def is_compiled(network: nn.Module) -> bool:
+    """Whether `compile_blocks` has been here."""
+    return any(getattr(part, "_compiled_call_impl", None) is not None for part in network.modules())
+
+
+def recompute_blocks(network: nn.Module, every: int) -> None:
+    """Lets every n-th block keep only its input, and compute the rest anew in the backward pass (Chen et al. 2016,
+    "Training Deep Nets with Sublinear Memory Cost"). Gradients stay the same to the bit, dropout included.
+
+    Raises UserError for a network that names no blocks.
+    """
+    blocks = repeated_blocks(network)
+    if not blocks:
+        raise UserError(
+            f"activation_checkpointing={every}: {type(network).__name__} names no blocks. Set activation_checkpointing=null."
+        )
+    for block in blocks[every - 1 :: every]:
+        assert not getattr(block, "recomputed", False)
+        block.forward = partial(_recomputed, block.forward)
+        block.recomputed = True  # type: ignore[assignment]
+
+
+def _recomputed(forward: Callable[..., Any], *args: Any) -> Any:
+    # without gradients there is nothing to save, and a cache must not be told its keys twice
+    return checkpoint(forward, *args, use_reentrant=False) if torch.is_grad_enabled() else forward(*args)
