@@ -65,6 +65,53 @@ def test_activations_on_a_gpu_have_no_weights_of_attention() -> None:
     assert cpu["training_bytes"]["activations"] - gpu["training_bytes"]["activations"] > 2 * table
 
 
+def test_averages_are_a_copy_of_the_weights() -> None:
+    plain, ema = (from_overrides(["model=nano", *more])["training_bytes"] for more in ([], ["callbacks.averaging=ema"]))
+    assert (plain["averages"], ema["averages"]) == (0, plain["weights"])
+    assert ema["total"] == plain["total"] + plain["weights"]
+
+
+@pytest.mark.parametrize("optim", ["adam", "adamw", "lion", "muon", "schedule_free", "sgd"])
+def test_every_optimizers_state(optim: str) -> None:
+    """Numbers kept for each weight, by hand; counters of steps are a few bytes a tensor."""
+    taken = from_overrides(["model=nano", f"optim={optim}", "trainer.accelerator=cpu"])["training_bytes"]
+    embedding, matrices = 2048 * 64, 2 * (4 * 64 * 64 + 3 * 64 * 192)
+    numbers = {"lion": 1, "sgd": 1}.get(optim, 2) * taken["weights"] // 4
+    if optim == "muon":  # one momentum for a hidden matrix, two moments for the rest
+        numbers = matrices + 2 * (embedding + 5 * 64)
+    assert taken["optimizer"] is not None
+    assert 0 <= taken["optimizer"] - 4 * numbers < 4 * 64
+
+
+def test_experts_of_which_a_token_uses_two(cli: Callable[..., Any]) -> None:
+    found = from_overrides(["model=nano", "model.num_experts=8", "model.experts_per_token=2"])
+    experts = found["parameters"]["feed-forward"]
+    assert experts == {"total": 2 * 8 * 3 * 64 * 192, "active": 2 * 2 * 3 * 64 * 192}
+    shown = cli("model", "model=nano", "model.num_experts=8")
+    assert "active" in shown.out
+    assert f"{experts['active']:,}" in shown.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=transformer_512"],
+        ["experiment=transformer_512"],
+        ["model.window=32", "model.sinks=true", "model.qk_norm=true", "model.block=parallel"],
+        ["head.mtp_tokens=2", "head.chunked=true", "head.z_loss=0.0001", "model.positions=alibi"],
+        ["model.num_experts=4", "activation_checkpointing=2", "trainer.precision=bf16-mixed"],
+        ["model.rotary_scaling=dynamic", "model.rotary_factor=2", "model.original_max_positions=64"],
+        ["trainer=gpu", "optim=schedule_free"],
+        ["trainer=fsdp"],
+    ],
+)
+def test_every_kind_of_network_can_be_described(words: list[str]) -> None:
+    found = from_overrides(["model.num_layers=2", *words])
+    assert all(isinstance(size, int) for size in found["training_bytes"].values())
+    assert found["training_bytes"]["activations"] > 0
+    assert found["kv_cache_bytes"] is not None
+
+
 def test_checkpointing_and_half_precision_take_less() -> None:
     small = ["model.dim=64", "task.seq_len=64", "trainer.accelerator=cpu"]
     whole, less, half = (

@@ -3,124 +3,164 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from manyheads import threads
 from manyheads.errors import UserError
-from manyheads.threads import Threads, best, changed_note, choose_threads, is_busy, measure, usable_cores
+from manyheads.threads import (
+    busy_neighbours,
+    choose_threads,
+    cores_allowed,
+    set_threads,
+    threads_note,
+    torch_threads,
+)
+
+MAX = "max 100000\n"
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    before = torch.get_num_threads()
+    choose_threads.cache_clear(), torch_threads.cache_clear()
+    yield
+    torch.set_num_threads(before)
+    choose_threads.cache_clear(), torch_threads.cache_clear()
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A machine of 8 cores whose settings a test chooses; what is tried answers that 2 threads are best."""
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A machine of 8 cores whose neighbours, quota and torch a test chooses."""
 
-    def made(*, load: float = 0.0, affinity: int = 8, own: int = 8, environment: str = "") -> list[int]:
-        tried: list[int] = []
+    def made(*, neighbours: int = 0, allowed: int = 8, own: int = 8, environment: str = "") -> None:
         for name in threads.ENVIRONMENT:
             monkeypatch.delenv(name, raising=False)
         if environment:
             monkeypatch.setenv("OMP_NUM_THREADS", environment)
         monkeypatch.setattr(os, "cpu_count", lambda: 8)
-        monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(affinity)), raising=False)
-        monkeypatch.setattr(threads, "_quota", lambda root: None)
-        monkeypatch.setattr(threads, "_torchs_own", lambda: own)
-        monkeypatch.setattr(threads, "_tried", lambda most: tried.append(most) or 2)
-        return tried
+        monkeypatch.setattr(threads, "busy_neighbours", lambda: neighbours)
+        monkeypatch.setattr(threads, "cores_allowed", lambda: allowed)
+        monkeypatch.setattr(threads, "torch_threads", lambda: own)
 
     return made
 
 
 @pytest.mark.parametrize(
-    ("settings", "asked", "ranks", "expected"),
-    [
-        ({}, None, 1, 8),
-        ({"own": 4}, None, 1, 4),  # torch counts cores and not their hyperthreads
-        ({"affinity": 3}, None, 1, 3),
-        ({}, None, 4, 2),
-        ({}, None, 16, 1),
-        ({"load": 9.0}, 6, 1, 6),
-        ({"load": 9.0, "own": 5, "environment": "5"}, None, 1, 5),
-        ({"load": 9.0}, None, 8, 1),  # nothing to try
-    ],
-)
-def test_the_count_that_is_not_tried(machine: Any, settings: Any, asked: Any, ranks: int, expected: int) -> None:
-    tried = machine(**settings)
-    assert choose_threads(asked, ranks) == expected
-    assert tried == []
-
-
-def test_a_busy_machine_is_tried(machine: Any) -> None:
-    tried = machine(load=2.0)
-    assert choose_threads(None, 1) == 2
-    assert choose_threads(None, 2) == 2
-    assert tried == [8, 4]
-
-
-def test_what_is_asked_for_is_checked() -> None:
-    with pytest.raises(UserError, match=r"trainer\.threads=0: set a whole number of at least 1\."):
-        choose_threads(0)
-
-
-@pytest.mark.parametrize(("load", "wanted", "busy"), [(0.1, 8, False), (0.6, 8, True), (3.9, 4, False), (5.0, 4, True)])
-def test_busy_means_that_too_few_cores_were_idle(machine: Any, load: float, wanted: int, busy: bool) -> None:
-    machine(load=load)
-    assert is_busy(wanted) is busy
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
+    ("settings", "expected"),
     [
         ({}, 8),
-        ({"cpu.max": "max 100000\n"}, 8),
-        ({"cpu.max": "250000 100000\n"}, 3),
-        ({"cpu.max": "50000 100000\n"}, 1),
-        ({"cpu.max": "1600000 100000\n"}, 8),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"own": 4}, 4),  # torch counts cores and not their hyperthreads
+        ({"own": 4, "neighbours": 4}, 4),  # they have the other four
+        ({"neighbours": 1}, 7),
+        ({"neighbours": 8}, 1),
+        ({"neighbours": 99}, 1),
+        ({"allowed": 2}, 2),
+        ({"allowed": 2, "neighbours": 7}, 1),
+        ({"neighbours": 7, "own": 5, "environment": "5"}, 5),
     ],
 )
-def test_the_quota_of_a_container(
-    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert usable_cores(tmp_path) == expected
+def test_the_count(machine: Any, settings: dict[str, Any], expected: int) -> None:
+    machine(**settings)
+    assert choose_threads() == expected
+
+
+def test_a_quiet_machine_keeps_what_torch_has(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is set, so no number can change."""
+    machine(own=torch.get_num_threads())
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: pytest.fail("it was set"))
+    set_threads()
+    assert threads_note(None) == []
+
+
+def test_every_run_of_a_process_has_the_same(machine: Any) -> None:
+    machine(neighbours=3)
+    assert choose_threads() == 5
+    machine()
+    assert choose_threads() == 5
+
+
+def test_what_is_asked_for_is_set_and_checked() -> None:
+    set_threads(3)
+    assert torch.get_num_threads() == 3
+    with pytest.raises(UserError, match=r"trainer\.threads=0: set a whole number of at least 1\."):
+        set_threads(0)
+
+
+def test_torchs_own_number_is_known_after_another_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second run of a sweep would else take the first one's for torch's."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    torch.set_num_threads(2)
+    set_threads(1)
+    set_threads()
+    assert torch.get_num_threads() == torch_threads() == 2
 
 
 @pytest.mark.parametrize(
-    ("rates", "expected"),
-    [({1: 100.0, 2: 180.0, 4: 300.0}, 4), ({1: 100.0, 2: 109.0, 4: 20.0}, 1), ({1: 10.0, 2: 100.0, 4: 105.0}, 2)],
+    ("text", "expected"),
+    [
+        ("0.10 0.20 0.30 1/130 4242\n", 0),
+        ("9.00 9.00 9.00 1/130 4242\n", 0),  # of a run that has ended
+        ("0.00 0.00 0.00 3/130 4242\n", 2),  # of two that have begun
+        ("0.00 0.00 0.00 0/130 4242\n", 0),
+        ("something else\n", 0),
+    ],
 )
-def test_more_threads_must_gain_something(rates: dict[int, float], expected: int) -> None:
-    assert best(rates) == expected
+def test_who_computes_now(text: str, expected: int, tmp_path: Path) -> None:
+    (tmp_path / "loadavg").write_text(text)
+    assert busy_neighbours(tmp_path / "loadavg") == expected
 
 
-def test_measuring_is_short_and_leaves_the_count_and_the_random_state() -> None:
-    state, before = torch.get_rng_state(), torch.get_num_threads()
-    rates = measure([1, 2], seconds=0.02)
-    assert set(rates) == {1, 2}
-    assert min(rates.values()) > 0
-    assert torch.get_num_threads() == before
-    assert torch.equal(torch.get_rng_state(), state)
+def test_a_system_that_does_not_say(tmp_path: Path) -> None:
+    assert busy_neighbours(tmp_path / "nothing") == 0
 
 
-def test_the_count_is_set_when_a_run_starts() -> None:
-    before = torch.get_num_threads()
+def test_a_process_that_wakes_for_a_moment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter(["1/9", "5/9", "1/9", "1/9", "2/9"])
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: f"0 0 0 {next(looks)} 1")
+    assert busy_neighbours() == 0
+
+
+@pytest.mark.skipif(not Path("/proc/loadavg").exists(), reason="only Linux says who computes")
+def test_real_neighbours_are_seen() -> None:
+    """Three processes that count: at least two of them are computing at any time, whatever else this machine does."""
+    started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
-        torch.set_num_threads(1)
-        Threads(2).setup(pl.Trainer.__new__(pl.Trainer), pl.LightningModule(), "fit")
-        assert torch.get_num_threads() == 2
-        assert changed_note(2) == changed_note(None) == []
-        assert changed_note(1.0) == [
-            "trainer.threads is 2 now and was 1: sums may differ in the last digits. Set 1 to keep them."
-        ]
+        time.sleep(0.3)
+        assert busy_neighbours() >= 2
     finally:
-        torch.set_num_threads(before)
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(MAX, 8), ("250000 100000\n", 3), ("50000 100000\n", 1), ("1600000 100000\n", 16), ("", 8)],
+)
+def test_the_quota_of_a_container(text: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    (tmp_path / "cpu.max").write_text(text)
+    assert cores_allowed(tmp_path / "cpu.max") == expected
+    assert cores_allowed(tmp_path / "nothing") == 8
+
+
+def test_what_a_run_says() -> None:
+    torch.set_num_threads(2)
+    assert torch_threads() == 2
+    assert threads_note(None) == threads_note(None, before=2) == []
+    set_threads(1)
+    assert threads_note(1) == threads_note(1, before=1.0) == []
+    assert threads_note(None) == [
+        "1 thread instead of torch's 2: other processes use the cores. Set trainer.threads for more."
+    ]
+    assert threads_note(1, before=2.0) == [
+        "1 thread now and 2 before: sums may differ in the last digits. Set trainer.threads."
+    ]

@@ -53,6 +53,46 @@ def test_gradients_are_the_same_to_the_bit_with_dropout(every: int, packed: bool
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_mixtures_balance_counts_once(every: int) -> None:
+    """A layer that is computed anew must not hand in its router's logits twice, nor those of the second computation."""
+    network, head = make(num_experts=4, router_z_loss=0.1, dropout=0.3)
+    loss, expected = objective_gradients(network, head)
+    recompute_blocks(network, every)
+    again, found = objective_gradients(network, head)
+    assert torch.equal(loss, again)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def objective_gradients(network: Decoder, head: NextToken) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Those of all that training minimises, the network's own losses among it."""
+    network.zero_grad(), head.zero_grad()
+    torch.manual_seed(7)
+    total = head.objective(network(batch()), batch()).total
+    auxiliary = network.auxiliary_losses(batch())
+    assert auxiliary is not None
+    total = total + auxiliary.total
+    total.backward()
+    return total.detach(), {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+def test_a_cache_with_gradients_takes_each_token_once() -> None:
+    """A second computation would write its keys after those of the last token."""
+    network, head = make()
+    losses = []
+    for _ in range(2):
+        cache = network.new_cache(3, 12)
+        parts = [network({"input_ids": ids}, cache) for ids in batch()["input_ids"].split(4, 1)]
+        losses.append(head(torch.cat(parts, 1), batch()).loss_sum)
+        recompute_blocks(network, 1) if not losses[1:] else None
+    assert torch.equal(*losses)
+    calls: list[int] = []
+    network.blocks[0].feed_forward.register_forward_pre_hook(lambda *_: calls.append(0))  # type: ignore[union-attr]
+    cache = network.new_cache(3, 12)
+    network({"input_ids": batch()["input_ids"]}, cache).sum()
+    assert (calls, cache.length) == ([0], 12)
+
+
 def test_every_nth_block_runs_twice_and_the_others_once() -> None:
     network, head = make()
     calls: list[int] = []
@@ -151,6 +191,28 @@ def test_a_runs_mix_of_batches_is_compiled_to_its_end(monkeypatch: pytest.Monkey
                         head(network(batch(rows, width, packed)), batch(rows, width))
             seen.append(len(graphs))
     assert seen[0] == seen[1] > 0
+    torch._dynamo.reset()
+
+
+def test_experts_are_left_as_they_are_and_refused_with_checkpointing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of positions that change in each step compile nothing anew."""
+    torch._dynamo.reset()
+    graphs: list[Any] = []
+    compile_with(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)
+    network, _ = make(num_experts=4)
+    expected = [network(batch(rows)).detach() for rows in (8, 5, 3, 7)]
+    compile_blocks(network)
+    seen = []
+    for rows, plain in zip((8, 5, 3, 7), expected, strict=True):
+        torch.testing.assert_close(network(batch(rows)).detach(), plain)
+        seen.append(len(graphs))
+    assert seen[1] == seen[2] == seen[3]
+    network, _ = make(num_experts=4)
+    recompute_blocks(network, 2)
+    with pytest.raises(
+        UserError, match=r"compile=true and activation_checkpointing: with experts torch cannot do both\."
+    ):
+        compile_blocks(network)
     torch._dynamo.reset()
 
 

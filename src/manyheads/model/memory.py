@@ -105,7 +105,7 @@ class _Known(NamedTuple):
 class _Shapes(TorchFunctionMode):
     """Stands in for what shapes alone do not tell: how many positions go to each expert, and the kernels of a GPU."""
 
-    def __init__(self, fused: bool) -> None:
+    def __init__(self, fused: bool = False) -> None:
         super().__init__()
         self.fused = fused
 
@@ -161,7 +161,7 @@ def cache_bytes(make: Callable[[], tuple[nn.Module, Head]], *, batch_size: int, 
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    with FakeTensorMode(), torch.no_grad():
+    with FakeTensorMode(), _Shapes(), torch.no_grad():
         network = make()[0].eval()
         if not hasattr(network, "new_cache"):
             return None

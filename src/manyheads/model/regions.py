@@ -14,6 +14,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from manyheads.errors import UserError
+from manyheads.model.attention import Context
+from manyheads.model.mixture_of_experts import MixtureOfExperts
 
 
 def repeated_blocks(network: nn.Module) -> list[nn.Module]:
@@ -27,9 +29,18 @@ def compile_blocks(network: nn.Module) -> None:
 
     Blocks that are alike share their compiled code, so compiling takes as long for 40 layers as for one. Names of
     parameters stay. The rows of a batch are a dynamic dimension from the second size on, so a last short batch is not
-    compiled anew each time.
+    compiled anew each time. Mixtures of experts stay as they are: how many positions each expert gets is another number
+    in every step. Raises UserError where such a block is also computed anew, which torch would not compile at all.
     """
     for part in repeated_blocks(network) or [network]:
+        mixtures = [module for module in part.modules() if isinstance(module, MixtureOfExperts)]
+        if mixtures and getattr(part, "recomputed", False):
+            raise UserError(
+                "compile=true and activation_checkpointing: with experts torch cannot do both. "
+                "Set compile=false, or activation_checkpointing=null."
+            )
+        for mixture in mixtures:
+            mixture.forward = torch.compiler.disable(mixture.forward)
         part.compile()
 
 
@@ -57,4 +68,5 @@ def recompute_blocks(network: nn.Module, every: int) -> None:
 
 def _recomputed(forward: Callable[..., Any], *args: Any) -> Any:
     # without gradients there is nothing to save, and a cache must not be told its keys twice
-    return checkpoint(forward, *args, use_reentrant=False) if torch.is_grad_enabled() else forward(*args)
+    cached = [argument for argument in args if isinstance(argument, Context) and argument.cache is not None]
+    return checkpoint(forward, *args, use_reentrant=False) if torch.is_grad_enabled() and not cached else forward(*args)
