@@ -13,7 +13,7 @@ from manyheads.batch import Batch
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
-from manyheads.model.regions import compile_blocks, is_compiled, recompute_blocks, repeated_blocks
+from manyheads.model.regions import check_blocks, compile_blocks, is_compiled, recompute_blocks, repeated_blocks
 
 
 def make(**settings: Any) -> tuple[Decoder, NextToken]:
@@ -129,9 +129,7 @@ def test_names_copies_and_decoding_stay() -> None:
 def test_a_network_that_names_no_blocks() -> None:
     network = nn.Linear(2, 2)
     assert repeated_blocks(network) == []
-    with pytest.raises(UserError) as told:
-        recompute_blocks(network, 2)
-    assert str(told.value) == "activation_checkpointing=2: Linear names no blocks. Set activation_checkpointing=null."
+    check_blocks(network, None, compiled=True)
     compile_blocks(network)
     assert is_compiled(network)
 
@@ -194,7 +192,26 @@ def test_a_runs_mix_of_batches_is_compiled_to_its_end(monkeypatch: pytest.Monkey
     torch._dynamo.reset()
 
 
-def test_experts_are_left_as_they_are_and_refused_with_checkpointing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("network", "every", "text"),
+    [
+        (nn.Linear(1, 1), 2, "activation_checkpointing=2: Linear names no blocks. Set activation_checkpointing=null."),
+        (make()[0], 5, "activation_checkpointing=5: Decoder has 4 blocks. Set activation_checkpointing=1."),
+        (
+            make(num_experts=4)[0],
+            2,
+            "compile=true activation_checkpointing=2: with model.num_experts torch cannot do both. "
+            "Set compile=false or activation_checkpointing=null.",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_named(network: nn.Module, every: int, text: str) -> None:
+    with pytest.raises(UserError) as told:
+        check_blocks(network, every, compiled=True)
+    assert str(told.value) == text
+
+
+def test_experts_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers of positions that change in each step compile nothing anew."""
     torch._dynamo.reset()
     graphs: list[Any] = []
@@ -207,12 +224,7 @@ def test_experts_are_left_as_they_are_and_refused_with_checkpointing(monkeypatch
         torch.testing.assert_close(network(batch(rows)).detach(), plain)
         seen.append(len(graphs))
     assert seen[1] == seen[2] == seen[3]
-    network, _ = make(num_experts=4)
-    recompute_blocks(network, 2)
-    with pytest.raises(
-        UserError, match=r"compile=true and activation_checkpointing: with experts torch cannot do both\."
-    ):
-        compile_blocks(network)
+    check_blocks(network, None, compiled=True)
     torch._dynamo.reset()
 
 
