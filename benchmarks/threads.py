@@ -1,10 +1,9 @@
-"""Numbers of threads on a machine that others use: training steps per second, and what `trainer.threads=null` takes.
+"""Numbers of threads on a machine that others use: training steps per second, and what `trainer.threads=null` would take.
 
     python -m benchmarks.threads [ROUNDS [SECONDS [NEIGHBOURS ...]]]
 
 For each number of neighbours (processes that multiply matrices with one thread each) the network of model=tiny is trained
-on 8 x 128 tokens with each count of threads in turn, SECONDS for each in each round. `tried` is the answer of the quarter
-of a second that decides when a machine is busy.
+on 8 x 128 tokens with each count of threads in turn, SECONDS for each in each round.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from torch import nn
 
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
-from manyheads.threads import best, is_busy, measure, usable_cores
+from manyheads.threads import busy_neighbours, choose_threads, cores_allowed, torch_threads
 
 NEIGHBOUR = "import torch\nx = torch.ones(512, 512)\nwhile True: x @ x"
 
@@ -62,25 +61,25 @@ def steps_per_second(threads: int, seconds: float) -> float:
 
 def main(rounds: int = 3, seconds: float = 4.0, *loads: int) -> None:
     """Prints a line for each number of neighbours."""
-    most = min(torch.get_num_threads(), usable_cores())
+    most = torch_threads()
     counts = sorted({1, max(1, most // 2), most})
-    print(f"{most} threads by default, {usable_cores()} cores to use, load {os.getloadavg()[0]:.1f}")
+    print(f"{most} threads are torch's own, {cores_allowed()} cores, {busy_neighbours()} threads of others computing")
     for load in loads or (0, 1, most):
         found: dict[int, list[float]] = {count: [] for count in counts}
-        tried, took = [], []
+        chosen, took = [], []
         with neighbours(load):
             for _ in range(rounds):
                 for count in counts:
                     found[count].append(steps_per_second(count, seconds))
+                choose_threads.cache_clear()
                 started = time.perf_counter()
-                tried.append(best(measure(counts)))
+                chosen.append(choose_threads())
                 took.append(time.perf_counter() - started)
-            busy = is_busy(most)
         rates = ", ".join(
             f"{count} threads {statistics.median(rates):.2f} steps/s ({min(rates):.2f} to {max(rates):.2f})"
             for count, rates in found.items()
         )
-        print(f"{load} neighbours: {rates}; tried {tried} in {max(took):.2f} s at most, busy {busy}", flush=True)
+        print(f"{load} neighbours: {rates}; chosen {chosen} in {1000 * max(took):.0f} ms at most", flush=True)
 
 
 if __name__ == "__main__":

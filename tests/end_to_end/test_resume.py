@@ -250,6 +250,11 @@ def test_a_compiled_run_goes_on_and_writes(
     results = json.loads((stopped.folder / "results.json").read_text(encoding="utf-8"))
     assert results["run"]["steps"] == 14
     assert results["test"]["loss"] == pytest.approx(whole.results["test"]["loss"], rel=1e-3)
+    assert not [name for name in weights(stopped.folder) if "_orig_mod" in name]
+    scored = cli("eval", f"run={stopped.folder}", "to=figures.json")
+    assert scored.code == 0, scored.err
+    told = json.loads(Path("figures.json").read_text(encoding="utf-8"))
+    assert told["test"]["loss"] == pytest.approx(results["test"]["loss"], rel=1e-5)
     written = cli("generate", f"run={stopped.folder}", "max_new_tokens=4", "device=cpu", "ab")
     assert (written.code, written.err) == (0, "")
     assert written.out.startswith("ab")
