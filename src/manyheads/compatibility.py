@@ -42,7 +42,7 @@ def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -
         )
     check_monitor(cfg.callbacks.monitor, task.metrics)  # type: ignore[attr-defined]
     network = check_shape(cfg, allow)
-    check_blocks(network, cfg.activation_checkpointing, cfg.compile)
+    check_blocks(network, cfg.get("activation_checkpointing"), cfg.get("compile", False))
     build(cfg.optim, "optim", allow=allow, module=network)
 
 

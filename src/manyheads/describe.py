@@ -138,7 +138,7 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
     from manyheads.trainer import check_precision, choose_precision, is_on_gpu
 
     check_root(cfg)
-    allow, every = list(cfg.allow), cfg.activation_checkpointing
+    allow, every = list(cfg.allow), cfg.get("activation_checkpointing")
     check_tree(cfg, allow)
     cfg = complete(cfg, allow)
     compatibility.check(cfg, choices, allow)

@@ -77,8 +77,8 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
     task.prepare()
     network, head = rebuild(cfg, tokenizer, cfg.allow)
-    if cfg.activation_checkpointing:
-        recompute_blocks(network, cfg.activation_checkpointing)
+    if every := cfg.get("activation_checkpointing"):  # a run from before this key existed can be resumed
+        recompute_blocks(network, every)
     if start := resumed.checkpoint if resumed else cfg.init:
         load_weights(start, cfg.checkpoint, network, head)
     optimization = functools.partial(make, cfg.optim, "optim")
