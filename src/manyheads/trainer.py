@@ -67,10 +67,34 @@ def trainer(
 ) -> pl.Trainer:
     """Makes the Trainer. Steps are optimizer steps everywhere, whatever the accumulation.
 
-    `precision="auto"` takes bf16-mixed where the device does it well and 32-true elsewhere; `max_minutes` and
-    `max_tokens` are watched by the LM's budget. `strategy_options` are arguments of the strategy's class: see
-    `make_strategy`. `threads` is how many torch computes with on a CPU, None to choose: see `choose_threads`. Raises
-    UserError for values out of range and devices that are not there.
+    Args:
+        folder: the run's.
+        callbacks: in the order in which they run.
+        loggers: those that were chosen.
+        checkpoint_io: what writes checkpoints.
+        fixed: whether only algorithms are used that give the same result each time.
+        max_steps: optimizer steps after which the run ends; None: no such limit. The first limit that is reached counts.
+        max_epochs: passes over the training split after which it ends.
+        max_minutes: minutes of training after which it ends, whatever was before a resume included.
+        max_tokens: tokens after which it ends, padding left out.
+        accelerator: cpu, gpu or another name of Lightning's; auto: a GPU where there is one.
+        devices: how many of them, or which, as Lightning takes it.
+        strategy: how several devices work together, as Lightning names it.
+        strategy_options: arguments of that strategy's class: see `make_strategy`.
+        num_nodes: machines.
+        precision: as Lightning names it; auto: bf16-mixed where the device does it well, 32-true elsewhere.
+        accumulate_grad_batches: batches in one optimizer step.
+        gradient_clip_val: the largest norm of a step's gradient (Pascanu et al. 2013, algorithm 1); None or 0: any.
+        log_every_n_steps: optimizer steps between two rows of the training's metrics.
+        val_every_n_steps: optimizer steps between two validations; one more is at the end.
+        limit_train_batches: so many batches in an epoch, or such a share of them; None: all.
+        limit_val_batches: the same of a validation.
+        limit_test_batches: the same of the test.
+        profile: whether a trace of a few steps is written into the run folder.
+        detect_anomaly: whether torch looks for the operation that made a NaN; slow.
+        threads: how many torch computes with on a CPU; None: its own number, fewer where others use the cores.
+
+    Raises UserError for values out of range and devices that are not there.
     """
     check_count("trainer.accumulate_grad_batches", accumulate_grad_batches)
     check_count("trainer.log_every_n_steps", log_every_n_steps)
