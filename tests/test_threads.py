@@ -75,8 +75,9 @@ def test_the_count(machine: Any, settings: dict[str, Any], expected: int) -> Non
 def test_a_quiet_machine_keeps_what_torch_has(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is set, so no number can change."""
     machine(own=torch.get_num_threads())
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: pytest.fail("it was set"))
-    set_threads()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "set_num_threads", lambda count: pytest.fail("it was set"))
+        set_threads()
     assert threads_note(None) == []
 
 

@@ -156,7 +156,9 @@ def test_what_is_left_is_what_autograd_saves(
     saved = saved_bytes(network, head, rows(3, 24), autocast)
     left = live_bytes(network, head, 3, 24, autocast)
     own = 3 * 4 * (3 * 24 * 16 + 40 * 16) if head.chunked else 0
-    assert saved + own <= left <= saved + own + 0.05 * saved
+    # other rows go to other experts, some of which then have none
+    fewer = 0.01 * saved if "num_experts" in settings else 0
+    assert saved + own - fewer <= left <= saved + own + 0.05 * saved
 
 
 @pytest.mark.slow
