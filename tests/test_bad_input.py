@@ -248,7 +248,7 @@ NAMES = [
     Fault(
         "verb misspelt", "trian", r"trian: there is no such verb\. Did you mean 'train'\? The verbs are train, eval, "
     ),
-    Fault("no verb", "", r"name a verb: train, eval, generate, runs"),
+    Fault("no verb", "", r"name a verb: train, eval, generate, model, runs"),
     Fault("flag misspelt", "train --multirn", r"--multirn: train has no flag --multirn\. Did you mean --multirun\?"),
     Fault("no setting", BLIND + "small", r"'small' is not a setting\. Write KEY=VALUE"),
     Fault("several values", BLIND + "seed=1,2", r"seed=1,2: several values for one setting\. Add -m"),
@@ -309,6 +309,41 @@ RANGES = [
     Fault("unknown precision", BLIND + "trainer.precision=bf17", r"precision=bf17 is not one of .*Did you mean 'bf16'"),
     Fault("unknown strategy", BLIND + "trainer.strategy=dpd", r"strategy=dpd is no strategy .*Did you mean 'ddp'"),
     Fault("unknown accelerator", BLIND + "trainer.accelerator=quantum", r"accelerator=quantum is not one of auto, gpu"),
+    Fault("no threads", BLIND + "trainer.threads=0", r"trainer\.threads=0: set a whole number of at least 1\."),
+    Fault("threads in words", BLIND + "trainer.threads=all", r"trainer\.threads=all: set a whole number or null\."),
+    Fault(
+        "options of no strategy",
+        BLIND + "+trainer.strategy_options.cpu_offload=true",
+        r"strategy_options=\{.*\} belongs to a strategy that is named: set trainer\.strategy too\.",
+    ),
+    Fault(
+        "option misspelt",
+        BLIND + "trainer.strategy=ddp +trainer.strategy_options.static_grap=true",
+        r"strategy_options\.static_grap=True is no argument of DDPStrategy\.",
+    ),
+    Fault(
+        "offload without a GPU", BLIND + "trainer=fsdp trainer.accelerator=cpu", r"trainer\.strategy=fsdp needs a GPU"
+    ),
+    Fault(
+        "no block recomputed",
+        BLIND + "activation_checkpointing=0",
+        r"activation_checkpointing=0: set a whole number of at",
+    ),
+    Fault(
+        "blocks in words",
+        BLIND + "activation_checkpointing=all",
+        r"activation_checkpointing=all: set a whole number or",
+    ),
+    Fault(
+        "more than there are",
+        BLIND + "activation_checkpointing=9",
+        r"activation_checkpointing=9: Decoder has 4 blocks\. Set activation_checkpointing=1\.",
+    ),
+    Fault(
+        "experts compiled and recomputed",
+        BLIND + "compile=true activation_checkpointing=1 model.num_experts=4",
+        r"compile=true activation_checkpointing=1: with model\.num_experts torch cannot do both\. Set compile=false or",
+    ),
     Fault("no devices", BLIND + "trainer.devices=0", r"trainer\.devices=0: set at least 1, or auto\."),
     Fault("temperature below 0", GENERATE + "temperature=-1", r"temperature=-1: set a number of at least 0\."),
     Fault("stride above a row", EVAL + "stride=64", r"^error: stride=64: set a number from 1 to 32\. .*task\.seq_len"),

@@ -102,6 +102,10 @@ def _generate(argv: list[str]) -> int:
     return int(_load("manyheads.generate:generate_main")(argv) or EXIT_DONE)
 
 
+def _model(argv: list[str]) -> int:
+    return int(_load("manyheads.describe:describe_main")(argv))
+
+
 def _runs(argv: list[str]) -> int:
     return int(_load("manyheads.run.runs:main")(argv))
 
@@ -110,6 +114,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
     "generate": _generate,
+    "model": _model,
     "runs": _runs,
 }
 

@@ -12,6 +12,7 @@ from torch import nn
 from manyheads.build import CONF_DIR, build, target_of
 from manyheads.callbacks.build import check_monitor
 from manyheads.errors import UserError, check_range
+from manyheads.model.regions import check_blocks
 
 PLACEHOLDER_VOCABULARY = 1024
 
@@ -40,7 +41,9 @@ def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -
             f"{' or '.join(sorted(kinds))}. Set model={' or model='.join(fitting)}."
         )
     check_monitor(cfg.callbacks.monitor, task.metrics)  # type: ignore[attr-defined]
-    build(cfg.optim, "optim", allow=allow, module=check_shape(cfg, allow))
+    network = check_shape(cfg, allow)
+    check_blocks(network, cfg.get("activation_checkpointing"), cfg.get("compile", False))
+    build(cfg.optim, "optim", allow=allow, module=network)
 
 
 def check_shape(cfg: DictConfig, allow: Iterable[str] = ()) -> nn.Module:

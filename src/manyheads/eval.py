@@ -17,6 +17,7 @@ from manyheads.data.source import Source
 from manyheads.errors import UserError, check_range, out_of_memory, written
 from manyheads.lm import LM
 from manyheads.load import rebuild
+from manyheads.model.regions import compile_blocks
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
@@ -78,7 +79,7 @@ def _scores(
     lm = LM(network=network, head=head, metrics=task.metrics)
     trainer = make(cfg.trainer, "trainer", folder=checkpoint.parent, fixed=cfg.deterministic or None)
     if cfg.compile:
-        network.compile()
+        compile_blocks(network)
     return task, score(trainer, lm, task, checkpoint, stages)
 
 

@@ -99,7 +99,9 @@ def generate(
         options["stop"] = [options["stop"]]
     _check_options(options)
     from manyheads.load import load
+    from manyheads.threads import set_threads
 
+    set_threads()
     with out_of_memory("Lower batch_size, context or max_new_tokens."):
         lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
         _tell_long_prompts(lm, prompts, options.get("context"))

@@ -199,10 +199,14 @@ def load(
 def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
     """The network and the head that a config describes, with weights as at the start of training."""
     with torch.random.fork_rng(devices=[]):
-        network = build(cfg.model, "model", allow=allow, vocab_size=tokenizer.vocab_size)
-        live = {"dim": network.dim, "vocab_size": tokenizer.vocab_size, "weight": network.output_weight}
-        head = build(cfg.head, "head", allow=allow, **live)
-    return network, head
+        return assemble(cfg, tokenizer.vocab_size, allow)
+
+
+def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
+    """The network and the head for a vocabulary of that size, on torch's default device."""
+    network = build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
+    live = {"dim": network.dim, "vocab_size": vocab_size, "weight": network.output_weight}
+    return network, build(cfg.head, "head", allow=allow, **live)
 
 
 def load_weights(path: str | Path, checkpoint: str | None, network: nn.Module, head: Head) -> None:

@@ -24,6 +24,7 @@ from manyheads.load import load_weights, rebuild
 from manyheads.logger.base import RunLogger
 from manyheads.logger.csv import CsvLog
 from manyheads.marks import callable_module
+from manyheads.model.regions import compile_blocks, recompute_blocks
 from manyheads.run import screen
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.compose import compose
@@ -76,6 +77,8 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
     task.prepare()
     network, head = rebuild(cfg, tokenizer, cfg.allow)
+    if every := cfg.get("activation_checkpointing"):  # a run from before this key existed can be resumed
+        recompute_blocks(network, every)
     if start := resumed.checkpoint if resumed else cfg.init:
         load_weights(start, cfg.checkpoint, network, head)
     optimization = functools.partial(make, cfg.optim, "optim")
@@ -96,7 +99,7 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
             trainer = make(cfg.trainer, "trainer", folder=run.path, callbacks=callbacks, loggers=loggers,
                            checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic or None)  # fmt: skip
             if cfg.compile:
-                network.compile()
+                compile_blocks(network)
             screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed)
             write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)

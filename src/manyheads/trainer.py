@@ -16,12 +16,13 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.io import CheckpointIO
-from pytorch_lightning.strategies import StrategyRegistry
 
 from manyheads.callbacks.trace import Trace
-from manyheads.errors import UserError, check_choice, check_count, check_range, did_you_mean
+from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.marks import builder
 from manyheads.optim.budget import Budget
+from manyheads.strategy import make_strategy
+from manyheads.threads import set_threads
 
 LIMITS = ("max_steps", "max_epochs", "max_minutes", "max_tokens")
 SHORT = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
@@ -50,6 +51,7 @@ def trainer(
     accelerator: str = "auto",
     devices: int | str | list[int] = "auto",
     strategy: str = "auto",
+    strategy_options: Mapping[str, Any] | None = None,
     num_nodes: int = 1,
     precision: int | str = "auto",
     accumulate_grad_batches: int = 1,
@@ -61,6 +63,7 @@ def trainer(
     limit_test_batches: int | float | None = None,
     profile: bool = False,
     detect_anomaly: bool = False,
+    threads: int | None = None,
 ) -> pl.Trainer:
     """Makes the Trainer. Steps are optimizer steps everywhere, whatever the accumulation.
 
@@ -77,6 +80,7 @@ def trainer(
         accelerator: cpu, gpu or another name of Lightning's; auto: a GPU where there is one.
         devices: how many of them, or which, as Lightning takes it.
         strategy: how several devices work together, as Lightning names it.
+        strategy_options: arguments of that strategy's class: see `make_strategy`.
         num_nodes: machines.
         precision: as Lightning names it; auto: bf16-mixed where the device does it well, 32-true elsewhere.
         accumulate_grad_batches: batches in one optimizer step.
@@ -88,6 +92,7 @@ def trainer(
         limit_test_batches: the same of the test.
         profile: whether a trace of a few steps is written into the run folder.
         detect_anomaly: whether torch looks for the operation that made a NaN; slow.
+        threads: how many torch computes with on a CPU; None: its own number, fewer where others use the cores.
 
     Raises UserError for values out of range and devices that are not there.
     """
@@ -95,8 +100,7 @@ def trainer(
     check_count("trainer.log_every_n_steps", log_every_n_steps)
     check_count("trainer.val_every_n_steps", val_every_n_steps)
     check_count("trainer.num_nodes", num_nodes)
-    check_choice("trainer.precision", str(precision), PRECISIONS)
-    _check_strategy(strategy)
+    check_precision(precision)
     if gradient_clip_val is not None:
         check_range("trainer.gradient_clip_val", gradient_clip_val, 0)
     limits = {"train": limit_train_batches, "val": limit_val_batches, "test": limit_test_batches}
@@ -107,7 +111,7 @@ def trainer(
     made = _lightnings(
         accelerator=accelerator,
         devices=devices,
-        strategy=strategy,
+        strategy=make_strategy(strategy, strategy_options, accelerator),
         num_nodes=num_nodes,
         precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
         callbacks=[*callbacks, *([Trace(folder / "profile" / "trace.json")] if profile else [])],
@@ -138,6 +142,7 @@ def trainer(
             f"trainer.devices={devices} trainer.num_nodes={num_nodes}: this version trains on one device. "
             "Set trainer.devices=1 trainer.num_nodes=1."
         )
+    set_threads(threads)
     made.fit_loop.epoch_loop = _EpochLoop(made, val_every_n_steps, max_steps=made.max_steps)
     return made
 
@@ -169,6 +174,11 @@ def _lightnings(**settings: Any) -> pl.Trainer:
         raise UserError(f"{asked}: {' '.join(str(error).split())[:300]}") from error
 
 
+def check_precision(precision: int | str) -> None:
+    """Raises UserError for a precision that Lightning does not have."""
+    check_choice("trainer.precision", str(precision), PRECISIONS)
+
+
 def choose_precision(precision: int | str, accelerator: str) -> str:
     """Lightning's name of a precision; `auto` is what this machine does well."""
     if precision != "auto":
@@ -176,8 +186,13 @@ def choose_precision(precision: int | str, accelerator: str) -> str:
         if name == "16-mixed" and (accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())):
             raise UserError(f"trainer.precision={precision}: a CPU does not do that. Set bf16-mixed, 32-true or auto.")
         return name
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    on_gpu = is_on_gpu(accelerator) and torch.cuda.is_available()
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+def is_on_gpu(accelerator: str) -> bool:
+    """Whether a run with this accelerator computes on a GPU, here or where it is planned for."""
+    return accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
 
 
 def check_devices(accelerator: str, devices: int | str | list[int]) -> None:
@@ -198,15 +213,6 @@ def check_devices(accelerator: str, devices: int | str | list[int]) -> None:
         check_range("trainer.devices", devices, -1)
         if devices == 0:
             raise UserError("trainer.devices=0: set at least 1, or auto.")
-
-
-def _check_strategy(strategy: str) -> None:
-    known = ["auto", *StrategyRegistry.available_strategies()]
-    if strategy not in known:
-        hint = did_you_mean(strategy, known)
-        raise UserError(
-            f"trainer.strategy={strategy} is no strategy of Lightning.{hint} Set auto, ddp, fsdp or another."
-        )
 
 
 def _check_limit(key: str, limit: int | float | None) -> None:

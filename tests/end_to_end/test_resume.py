@@ -232,3 +232,29 @@ def test_a_signal_to_a_real_process(
     assert steps == [
         line.partition(",")[0] for line in (whole.folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
     ]
+
+
+@pytest.mark.slow
+def test_a_compiled_run_goes_on_and_writes(
+    cli: Callable[..., Any], tiny: list[str], stop_at: Callable[..., None]
+) -> None:
+    """With the machine's own compiler and recomputed blocks: names of weights stay, numbers nearly so, and nothing that
+    reads the run has to know of it."""
+    whole = cli("train", *tiny, *MORE, "model.dropout=0")
+    stop_at(7)
+    stopped = cli("train", *tiny, *MORE, "model.dropout=0", "compile=true", "activation_checkpointing=1")
+    assert stopped.code == 143, stopped.err
+    resumed = cli("train", f"resume={stopped.folder}")
+    assert resumed.code == 0, resumed.err
+    assert weights(stopped.folder).keys() == weights(whole.folder).keys()
+    results = json.loads((stopped.folder / "results.json").read_text(encoding="utf-8"))
+    assert results["run"]["steps"] == 14
+    assert results["test"]["loss"] == pytest.approx(whole.results["test"]["loss"], rel=1e-3)
+    assert not [name for name in weights(stopped.folder) if "_orig_mod" in name]
+    scored = cli("eval", f"run={stopped.folder}", "to=figures.json")
+    assert scored.code == 0, scored.err
+    told = json.loads(Path("figures.json").read_text(encoding="utf-8"))
+    assert told["test"]["loss"] == pytest.approx(results["test"]["loss"], rel=1e-5)
+    written = cli("generate", f"run={stopped.folder}", "max_new_tokens=4", "device=cpu", "ab")
+    assert (written.code, written.err) == (0, "")
+    assert written.out.startswith("ab")

@@ -13,7 +13,7 @@ from manyheads.run.completion import answer, shell_completion
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("", ["train", "eval", "generate", "runs", "--help", "--version"]),
+        ("", ["train", "eval", "generate", "model", "runs", "--help", "--version"]),
         ("tr", ["train"]),
         ("train data=", ["data=text", "data=tiny"]),
         ("train da", ["data."]),
@@ -22,6 +22,8 @@ from manyheads.run.completion import answer, shell_completion
         ("train --cf", ["--cfg"]),
         ("train optim=] opt", []),  # a line that does not compose
         ("runs --pr", ["--prune"]),
+        ("model mo", ["model="]),
+        ("model --j", ["--json"]),
         ("nonsense x", []),
     ],
 )

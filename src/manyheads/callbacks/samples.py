@@ -15,6 +15,7 @@ from manyheads.callbacks.step import as_lm, is_fitting
 from manyheads.decoding.generate import generate
 from manyheads.decoding.sampling import Sampling
 from manyheads.logger.base import LogsTexts
+from manyheads.model.regions import is_compiled
 
 if TYPE_CHECKING:
     from manyheads.tokenizer.base import Tokenizer
@@ -69,8 +70,7 @@ class Samples(pl.Callback):
     def _continue(self, pl_module: pl.LightningModule) -> list[str]:
         lm = as_lm(pl_module)
         # every length of the cache would be compiled anew
-        compiled = getattr(lm.network, "_compiled_call_impl", None) is not None
-        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+        with torch.compiler.set_stance("force_eager") if is_compiled(lm.network) else contextlib.nullcontext():
             rows = generate(
                 lm.network,
                 lm.head,

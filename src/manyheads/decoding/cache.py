@@ -25,6 +25,11 @@ class Cache:
         self._keys: list[Tensor | None] = [None] * num_layers  # each [B, G, max_len, K]
         self._values: list[Tensor | None] = [None] * num_layers
 
+    @property
+    def num_bytes(self) -> int:
+        """The room taken for keys and values."""
+        return sum(room.nbytes for room in (*self._keys, *self._values) if room is not None)
+
     def segments(self, segments: Tensor | None, num_new: int) -> Tensor | None:
         """Notes the segments of the batch that comes next, and returns those of all positions.
 

@@ -18,6 +18,8 @@ class Ahead(nn.Module):
     the next token's prediction.
     """
 
+    only_in_training = True
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(dim, dim))

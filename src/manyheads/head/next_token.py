@@ -100,6 +100,10 @@ class NextToken(Head):
             terms[f"mtp_loss_{distance + 1}"] = further
         return Objective(total, output, terms)
 
+    def further_flops(self, seq_len: int, training: bool) -> int:
+        """FLOPs of one token besides one product with each weight: tokens further ahead share the output matrix."""
+        return 2 * self.weight.numel() * len(self.ahead) if training else 0
+
     def scores(self, hidden: Tensor, batch: Batch) -> Scores:
         labels = _labels(batch)
         losses, correct = [], []

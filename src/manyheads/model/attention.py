@@ -129,6 +129,11 @@ class Attention(nn.Module):
             enable_gqa=self.grouped,
         )
 
+    def further_flops(self, seq_len: int, training: bool) -> int:
+        """FLOPs of one token besides the products with weights: its query with all keys of a row of `seq_len`, and their
+        softmax with all values, 2 K each, in H heads (Chowdhery et al. 2022, appendix B). Sinks are one key more."""
+        return 4 * self.output.in_features * (seq_len + (self.sinks is not None))
+
 
 def capped_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, softcap: float, dropout: float

@@ -16,6 +16,12 @@ from manyheads.model.feed_forward import Activation, FeedForward
 BALANCE_OVER = ("batch", "row")
 
 
+class Experts(nn.ModuleList):
+    """Layers alike, of which a position uses a share."""
+
+    active_share: float
+
+
 class MixtureOfExperts(nn.Module):
     """Each position is sent to the experts that its router likes best, and gets their weighted sum; [B, T, D] -> [B, T, D].
 
@@ -31,9 +37,10 @@ class MixtureOfExperts(nn.Module):
         super().__init__()
         self.experts_per_token = experts_per_token
         self.router = nn.Linear(dim, num_experts, bias=False)
-        self.experts = nn.ModuleList(
+        self.experts = Experts(
             FeedForward(dim=dim, ff_dim=ff_dim, activation=activation, bias=bias) for _ in range(num_experts)
         )
+        self.experts.active_share = experts_per_token / num_experts
         self._expected = False
         self._logits: Tensor | None = None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from manyheads.errors import EXIT_DONE, UserError, check_choice
 
-VERBS = ("train", "eval", "generate", "runs")
+VERBS = ("train", "eval", "generate", "model", "runs")
 SHELLS = ("bash", "zsh", "fish")
 _RUN_KEYS = ("run=", "resume=", "init=")
 
@@ -88,6 +88,11 @@ def answer(line: str, conf_dir: Path) -> list[str]:
     verb, rest = words[0], line.lstrip()[len(words[0]) :].lstrip()
     if verb in ("train", "eval"):
         return answer_verb(verb, rest, conf_dir)
+    if verb == "model":  # of train's config; its own flags are not Hydra's
+        flags = ("--json", "--config-dir", "--help")
+        return (
+            [f for f in flags if f.startswith(word)] if word.startswith("-") else answer_verb("train", rest, conf_dir)
+        )
     if verb == "generate":
         return _generate(word, conf_dir)
     return _runs(words[1:], word) if verb == "runs" else []

@@ -26,11 +26,13 @@ class Composed(NamedTuple):
     choices: dict[str, str]
 
 
-def compose(verb: str, overrides: Sequence[str], conf_dir: Path, base: Base | None = None) -> Composed:
+def compose(
+    verb: str, overrides: Sequence[str], conf_dir: Path, base: Base | None = None, config_dir: str | None = None
+) -> Composed:
     """The config that a command line gives, without running anything. Raises UserError."""
     if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
         raise UserError(f"overrides={overrides}: set a list of texts, such as ['optim.lr=0.01'].")
-    composer = Composer(verb, conf_dir, base=base)
+    composer = Composer(verb, conf_dir, config_dir=config_dir, base=base)
     words = hide_in_argv(list(overrides))
     try:
         config = _compose(composer, words)

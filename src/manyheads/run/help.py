@@ -44,6 +44,7 @@ _MOST_USED = (
     ("trainer.max_minutes=30", "another limit, as are trainer.max_epochs and max_tokens; the first one reached counts"),
     ("trainer.accumulate_grad_batches=4", "batches in one optimizer step"),
     ("trainer.precision=bf16-mixed", "as Lightning's Trainer takes it; auto: bf16 where the device does it well"),
+    ("trainer.threads=2", "threads on a CPU; null: as many as torch takes, fewer where others use the cores"),
     ("callbacks.monitor=val/bits_per_byte", "what the best checkpoint is the best of"),
     ("callbacks.patience=5", "stop after so many validations without a better one"),
     ("callbacks.save_every_n_steps=500", "more checkpoints than those at validations"),
@@ -105,6 +106,7 @@ Usage: manyheads VERB ...
   train       train a model; with no argument, a small one on Python's documentation
   eval        score a run's weights on its validation and test split
   generate    write text with a run's weights
+  model       tell what a network would cost: parameters, FLOPs, memory
   runs        list, compare and prune the runs on disk
 
 manyheads VERB --help says more of each; manyheads --version names the version. python -m manyheads is the same.

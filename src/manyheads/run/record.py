@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
@@ -85,6 +86,7 @@ class Record:
             **self.logger_ids,
             "folder": self.folder.path.name,
             "device": device_name(lm.device),
+            "threads": torch.get_num_threads(),
             "parameters": sum(p.numel() for p in lm.parameters()),
             "steps": lm.steps_done,
             "tokens_seen": lm.tokens_seen,

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
-from manyheads.errors import UserError, check_range
+from manyheads.errors import UserError, check_count, check_range
 from manyheads.signature import check_value
 
 
@@ -22,6 +22,7 @@ class RootKeys(TypedDict, total=False):
     run: str | None
     checkpoint: str
     compile: bool
+    activation_checkpointing: int | None
     deterministic: bool
     stride: int | None
     to: str | None
@@ -46,6 +47,8 @@ def check_root(cfg: DictConfig) -> None:
     values = {str(key): _as_text(hints[str(key)], value) for key, value in given.items()}
     for key, value in values.items():
         check_value(key, value, hints[key])
+    if values.get("activation_checkpointing") is not None:
+        check_count("activation_checkpointing", values["activation_checkpointing"])
     check_range("seed", values["seed"], 0, 2**32 - 1)
     for key, value in values.items():
         cfg[key] = value

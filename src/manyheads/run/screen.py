@@ -20,6 +20,7 @@ from manyheads.run.secrets import mask
 from manyheads.run.table import size_text
 from manyheads.run.typed import assignment, shown
 from manyheads.task.base import SplitSize, Task
+from manyheads.threads import threads_note
 from manyheads.tokenizer.base import Tokenizer
 
 ADAM_BYTES = 16  # a float32 weight, its gradient and two moments (Kingma and Ba 2015)
@@ -55,7 +56,10 @@ def header(
         table.add_row(name, Text(text))  # not as markup: a folder may be called [b]
     console.print(table)
     changed = data_note(resumed.record, task.source) if resumed else None
-    tell_notes(console, [*task.notes, *([changed] if changed else [])])
+    before = value_of(resumed.results, "run/threads") if resumed and resumed.results else None
+    tell_notes(
+        console, [*task.notes, *([changed] if changed else []), *threads_note(cfg.trainer.get("threads"), before)]
+    )
     if resumed:
         console.print(f"Resuming after step {resumed.step}.")
     console.print()
