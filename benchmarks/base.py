@@ -100,7 +100,7 @@ class Benchmark:
 
     def run(self, rounds: int) -> list[Row]:
         """Measures, with the threads pinned."""
-        os.environ["OMP_NUM_THREADS"] = str(self.threads)
+        os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(self.threads)
         import torch
 
         torch.set_num_threads(self.threads)
