@@ -28,7 +28,7 @@ from manyheads.run.compose import compose
 
 LONG = ["task.batch_size=4"]
 """Steps of about 0.1 s on one thread: the default network."""
-SHORT = ["model=nano", "tokenizer=byte", "optim=adamw", "task.batch_size=4", "task.seq_len=32"]
+SHORT = ["model=nano", "tokenizer=byte", "optim=adamw", "task.batch_size=2", "task.seq_len=32"]
 """Steps of about 2 ms on one thread."""
 WHOLE = [
     "trainer.val_every_n_steps=1000000",  # what a validation takes is no step's time
