@@ -27,9 +27,9 @@ from manyheads.load import rebuild
 from manyheads.run.compose import compose
 
 LONG = ["task.batch_size=4"]
-"""Steps of about 0.1 s on one thread: the default network."""
+"""The long step, meant to take about 0.1 s on one thread; what it took is a row of `throughput`."""
 SHORT = ["model=nano", "tokenizer=byte", "optim=adamw", "task.batch_size=2", "task.seq_len=32"]
-"""Steps of about 2 ms on one thread."""
+"""The short step, meant to take about 2 ms on one thread; what it took is a row of `throughput`."""
 WHOLE = [
     "trainer.val_every_n_steps=1000000",  # what a validation takes is no step's time
     "callbacks.samples=0",
