@@ -1,7 +1,5 @@
 """The next-token loss with `chunked` beside the plain one, at a large vocabulary: peak memory and time, forward and backward.
 
-    python -m benchmarks.large_vocabulary [ROUNDS [VOCABULARY [POSITIONS [WIDTH]]]]
-
 Beside each other: `whole` (torch's cross_entropy of all logits at once), `plain` (the head as it is, which on a CPU makes
 logits in parts and keeps them for backward), `chunked` (head.chunked=true) and torch's F.linear_cross_entropy where it is.
 Memory is the resident set at its highest (Linux's VmHWM) less what it was before, in a fresh process for each, so that
@@ -13,18 +11,21 @@ of its time.
 from __future__ import annotations
 
 import multiprocessing
-import statistics
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.base import Benchmark, Goal, interleave
 from manyheads.batch import Batch
 from manyheads.head.next_token import NextToken
+
+SIZES = (32_000, 2_048, 256)
+"""V, N and D."""
 
 Run = Callable[[NextToken, Tensor, Tensor], Tensor]
 
@@ -88,24 +89,34 @@ def _resident(key: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
-def main(rounds: int = 5, vocabulary: int = 32_000, positions: int = 2_048, width: int = 256) -> None:
-    """Prints one line for each way."""
-    torch.set_num_threads(1)
-    sizes = (vocabulary, positions, width)
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        memory = {name: pool.apply(peak, (name, sizes)) for name in RUNS}
-    made = inputs(*sizes)
-    times = [{name: seconds(name, *made) for name in RUNS} for _ in range(rounds + 1)][1:]
-    print(f"V={vocabulary:,}, N={positions:,}, D={width}, float32, one thread, {rounds} rounds")
-    for name in RUNS:
-        ratios = [each[name] / each["whole"] for each in times]
-        print(
-            f"{name:24} {memory[name]:6.0f} MB, ratio {memory[name] / memory['whole']:.2f}; "
-            f"{statistics.median(each[name] for each in times):5.2f} s, ratio {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f})"
-        )
-    print("goals for chunked: memory at most 0.3, time at most 1.8")
+def measure(rounds: int) -> dict[str, list[float]]:
+    """Memory and time over those of all logits at once."""
+    made = inputs(*SIZES)
+    memory = []
+    for _ in range(rounds):
+        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            memory.append({name: pool.apply(peak, (name, SIZES)) for name in RUNS})
+    times = interleave(rounds, *(partial(seconds, name, *made) for name in RUNS))
+    found = {}
+    for i, name in enumerate(RUNS):
+        found[f"{name}_memory"] = [each[name] / each["whole"] for each in memory]
+        found[f"{name}_time"] = [each[i] / each[0] for each in times]
+    return {key: found[key] for key in GOALS}
 
+
+GOALS = {
+    "chunked_memory": Goal("head.chunked=true: peak memory", 0.3, "at most"),
+    "chunked_time": Goal("head.chunked=true: time", 1.8, "at most"),
+    "plain_memory": Goal("the head's default: peak memory"),
+    "plain_time": Goal("the head's default: time"),
+}
+if "F.linear_cross_entropy" in RUNS:
+    GOALS["F.linear_cross_entropy_memory"] = Goal("F.linear_cross_entropy: peak memory")
+    GOALS["F.linear_cross_entropy_time"] = Goal("F.linear_cross_entropy: time")
+
+BENCHMARK = Benchmark(
+    name="large_vocabulary", peer="all logits at once, V=32,000, N=2,048", measure=measure, goals=GOALS
+)
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:]))
+    BENCHMARK.main()

@@ -1,28 +1,34 @@
-"""From start to the first training step, and --help, over the import of torch and Lightning; interleaved processes.
+"""From start to the first training step on cached data, and --help, over the import of torch and Lightning.
 
-    python -m benchmarks.startup [ROUNDS]
-
-Goals: --help at most 0.2; the first step is logged.
+Processes, interleaved: here the interpreter's start belongs to what is measured, on both sides.
 """
 
 from __future__ import annotations
 
+import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
+
+from benchmarks.base import Benchmark, Goal, interleave
 
 IMPORT = [sys.executable, "-c", "import torch, pytorch_lightning"]
 HELP = [sys.executable, "-m", "manyheads", "train", "--help"]
-TRAIN = [sys.executable, "-m", "manyheads", "train", "trainer.max_steps=100000", "logger=csv", "callbacks.samples=0"]
+WANDB = [sys.executable, "-m", "manyheads", "train", "trainer.max_steps=100000"]
+CSV = [*WANDB, "logger=csv"]
+FIRST = r"step\s+1/"
 
 
 def seconds(command: list[str], folder: str, until: str | None = None) -> float:
     """Wall seconds of a process, or until a line of its output matches."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if until and re.match(until, line):
@@ -35,22 +41,35 @@ def seconds(command: list[str], folder: str, until: str | None = None) -> float:
     return time.perf_counter() - started
 
 
-def main(rounds: int = 5) -> None:
-    """Prints the medians and the ratios pair by pair."""
+def measure(rounds: int) -> dict[str, list[float]]:
+    """Each over the import, round by round."""
     with tempfile.TemporaryDirectory() as folder:
-        for command in (IMPORT, HELP):
-            seconds(command, folder)
-        seconds(TRAIN, folder, r"step\s+1/")
-        rows = [
-            (seconds(IMPORT, folder), seconds(HELP, folder), seconds(TRAIN, folder, r"step\s+1/"))
-            for _ in range(rounds)
-        ]
-    imports, helps, firsts = zip(*rows, strict=True)
-    print(f"import of torch and Lightning {statistics.median(imports):.2f} s")
-    for name, values in (("--help", helps), ("first training step", firsts)):
-        ratios = [value / base for value, base in zip(values, imports, strict=True)]
-        print(f"{name}: {statistics.median(values):.2f} s, ratio {statistics.median(ratios):.3f}")
+        rows = interleave(
+            rounds,
+            partial(seconds, IMPORT, folder),
+            partial(seconds, HELP, folder),
+            partial(seconds, CSV, folder, FIRST),
+            partial(seconds, WANDB, folder, FIRST),
+        )
+    return {
+        "help": [help_ / base for base, help_, _, _ in rows],
+        "csv": [first / base for base, _, first, _ in rows],
+        "wandb": [first / base for base, _, _, first in rows],
+        "import": [base for base, *_ in rows],
+    }
 
+
+BENCHMARK = Benchmark(
+    name="startup",
+    peer="import of torch and Lightning",
+    measure=measure,
+    goals={
+        "csv": Goal("start to first training step, CSV alone", 1.3, "at most"),
+        "wandb": Goal("start to first training step, W&B offline", 1.6, "at most"),
+        "help": Goal("--help", 0.2, "at most"),
+        "import": Goal("import of torch and Lightning", unit="s"),
+    },
+)
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:]))
+    BENCHMARK.main()

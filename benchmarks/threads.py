@@ -1,16 +1,15 @@
 """Numbers of threads on a machine that others use: training steps per second, and what `trainer.threads=null` would take.
 
-    python -m benchmarks.threads [ROUNDS [SECONDS [NEIGHBOURS ...]]]
+    python -m benchmarks.threads
 
-For each number of neighbours (processes that multiply matrices with one thread each) the network of model=tiny is trained
-on 8 x 128 tokens with each count of threads in turn, SECONDS for each in each round.
+Neighbours are processes that multiply matrices with one thread each. The network of model=tiny is trained on 8 x 128 tokens
+with torch's number of threads and with the chosen one, in turn.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -19,10 +18,12 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from benchmarks.base import Benchmark, Goal, Skipped, say
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
-from manyheads.threads import busy_neighbours, choose_threads, cores_allowed, torch_threads
+from manyheads.threads import ENVIRONMENT, choose_threads, torch_threads
 
+SECONDS = 4.0
 NEIGHBOUR = "import torch\nx = torch.ones(512, 512)\nwhile True: x @ x"
 
 
@@ -59,28 +60,39 @@ def steps_per_second(threads: int, seconds: float) -> float:
     return count / (time.perf_counter() - started)
 
 
-def main(rounds: int = 3, seconds: float = 4.0, *loads: int) -> None:
-    """Prints a line for each number of neighbours."""
+def measure(rounds: int) -> dict[str, list[float]]:
+    """The number that is chosen against torch's own, on a quiet machine and with a neighbour on each core."""
     most = torch_threads()
-    counts = sorted({1, max(1, most // 2), most})
-    print(f"{most} threads are torch's own, {cores_allowed()} cores, {busy_neighbours()} threads of others computing")
-    for load in loads or (0, 1, most):
-        found: dict[int, list[float]] = {count: [] for count in counts}
-        chosen, took = [], []
-        with neighbours(load):
-            for _ in range(rounds):
-                for count in counts:
-                    found[count].append(steps_per_second(count, seconds))
+    if most < 2:
+        raise Skipped("more than one core: with one there is nothing to choose")
+    found: dict[str, list[float]] = {key: [] for key in BENCHMARK.goals}
+    for name in ENVIRONMENT:  # which the driver sets, and which would be obeyed
+        os.environ.pop(name, None)
+    for _ in range(rounds):
+        for key, load in (("quiet", 0), ("busy", most)):
+            with neighbours(load):
                 choose_threads.cache_clear()
                 started = time.perf_counter()
-                chosen.append(choose_threads())
-                took.append(time.perf_counter() - started)
-        rates = ", ".join(
-            f"{count} threads {statistics.median(rates):.2f} steps/s ({min(rates):.2f} to {max(rates):.2f})"
-            for count, rates in found.items()
-        )
-        print(f"{load} neighbours: {rates}; chosen {chosen} in {1000 * max(took):.0f} ms at most", flush=True)
+                chosen = choose_threads()
+                found["choosing"].append(1000 * (time.perf_counter() - started))
+                own = steps_per_second(most, SECONDS)
+                ratio = steps_per_second(chosen, SECONDS) / own
+            say(f"{load} neighbours: {chosen} of {most} threads, {own:.2f} steps/s with torch's, ratio {ratio:.2f}")
+            found[key].append(ratio)
+    return found
 
+
+BENCHMARK = Benchmark(
+    name="threads",
+    peer="torch's own number of threads",
+    measure=measure,
+    threads=os.cpu_count() or 1,
+    goals={
+        "quiet": Goal("steps/s with what trainer.threads=null takes, nobody else computing", 0.95),
+        "busy": Goal("the same beside one busy process for each core", 1.0),
+        "choosing": Goal("time to choose", 10.0, "at most", "ms"),
+    },
+)
 
 if __name__ == "__main__":
-    main(*(float(word) if "." in word else int(word) for word in sys.argv[1:]))  # type: ignore[arg-type]
+    BENCHMARK.main()

@@ -244,6 +244,31 @@ def test_no_limit_on_the_gradient_is_null_or_zero(limit: float | None, clipped: 
     assert norm == pytest.approx(1e-4 if clipped else lm.last_grad_norm.item(), rel=1e-3)  # type: ignore[union-attr]
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_each_fit_looks_for_the_parameters_anew(tmp_path: Path) -> None:
+    """They are looked for once in a fit: those that an earlier fit found would be normalised and clipped in their place."""
+    lm = _lm(torch.float64, [])
+    _fit(lm, 8, tmp_path, "64-true")
+    lm.network.embedding.weight = lm.head.weight = torch.nn.Parameter(lm.head.weight.detach().clone() * 2)
+    made: list[_KeepGradients] = []
+    again = _lm(torch.float64, made)
+    again.load_state_dict(lm.state_dict())
+    _fit(again, 8, tmp_path, "64-true")
+    fresh = made[0].seen[0]
+    lm.optimization = again.optimization
+    _fit(lm, 8, tmp_path, "64-true")
+    assert all(torch.equal(one, other) for one, other in zip(made[1].seen[0], fresh, strict=True))
+
+
+def test_only_lightnings_note_of_the_hook_skips_the_modules_own_bookkeeping() -> None:
+    """A parameter that was set as a plain attribute would never be trained."""
+    lm = _lm(torch.float32, [])
+    lm.more = torch.nn.Parameter(torch.zeros(2))
+    lm._current_fx_name = "training_step"
+    assert "more" in dict(lm.named_parameters())
+    assert lm._current_fx_name == "training_step"
+
+
 def test_hand_counted_sums_through_head_and_metrics() -> None:
     """Two batches of unequal size with known probabilities; a mean of batch means would give another number.
 

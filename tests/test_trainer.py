@@ -37,6 +37,16 @@ def test_lightning_writes_nothing_and_says_nothing_of_its_own(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_hooks_are_not_timed_but_can_be(tmp_path: Path) -> None:
+    """Contexts around hooks are entered again and again, one within the other: the one that stands for all must allow it."""
+    profiler = make(tmp_path).profiler  # type: ignore[attr-defined]
+    with profiler.profile("outer") as outer, profiler.profile("inner") as inner:
+        assert (outer, inner) == (None, None)
+    profiler.start("x")
+    profiler.stop("x")
+    assert profiler.summary() == ""
+
+
 def test_callbacks_stay_in_order(tmp_path: Path) -> None:
     callbacks = [pl.Callback(), pl.Callback(), pl.Callback()]
     made = make(tmp_path, callbacks=callbacks).callbacks  # type: ignore[attr-defined]

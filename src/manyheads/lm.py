@@ -59,10 +59,22 @@ class LM(pl.LightningModule):
         self._step_count: Tensor | None = None
         self._tokens: Tensor | int = 0
         self._total_steps: float | None = None
+        self._weights: list[nn.Parameter] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes which hook it is in some fifty times a step; a module looks at each value for a parameter
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def on_fit_start(self) -> None:
-        """Forgets how many steps an earlier fit had."""
-        self._total_steps = None
+        """Forgets what an earlier fit had: its number of steps, and the parameters that it found."""
+        self._total_steps = self._weights = None
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """As Lightning does; on a CPU a batch is there already."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_train_start(self) -> None:
         """Starts the clock of the budget."""
@@ -98,14 +110,16 @@ class LM(pl.LightningModule):
         """Divides the gradients by the true token count (Lightning has divided by micro-batches, DDP by ranks), and ends
         the run with this step when its budget is used up."""
         assert self._step_count is not None
-        count = self._step_count.detach().to(torch.float64 if self.device.type == "cpu" else torch.float32)
+        on_cpu = self.device.type == "cpu"
+        count = self._step_count.detach().to(torch.float64 if on_cpu else torch.float32)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(count)
-        factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / count.clamp(min=1)
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        scale = factor.item() if self.device.type == "cpu" else factor
-        torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
-        self._tokens = self._tokens + (int(count) if self.device.type == "cpu" else count)
+        tokens = int(count) if on_cpu else count
+        least = max(tokens, 1) if isinstance(tokens, int) else tokens.clamp(min=1)
+        factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / least
+        gradients = [p.grad for p in self._parameters_once() if p.grad is not None]
+        torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
+        self._tokens = self._tokens + tokens
         self._step_count = None
         # here and not at the batch's end, since callbacks save or leave there before this module's own hook is called
         self.steps_done = self.trainer.global_step + 1
@@ -128,7 +142,7 @@ class LM(pl.LightningModule):
         if self.before_clipping is not None:
             self.before_clipping()
         limit = gradient_clip_val or float("inf")  # 0 is no limit, as in Lightning
-        self.last_grad_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
+        self.last_grad_norm = nn.utils.clip_grad_norm_(self._parameters_once(), limit)
         if self.accepts_gradients is not None and not self.accepts_gradients(self.last_grad_norm):
             self.zero_grad(set_to_none=True)
 
@@ -206,6 +220,12 @@ class LM(pl.LightningModule):
         self.train_totals.start_from(*record.get("train_totals", (0.0, 0.0)))
         for name, sums in record.get("train_terms", {}).items():
             self.train_terms.setdefault(name, Totals()).start_from(*sums)
+
+    def _parameters_once(self) -> list[nn.Parameter]:
+        """All parameters, looked for once in a fit: the search goes through every part, metrics too, at every step."""
+        if self._weights is None:
+            self._weights = list(self.parameters())
+        return self._weights
 
     def _auxiliary_losses(self, batch: Batch) -> Auxiliary | None:
         """What the network adds to the loss of the batch that it has just read, if it is one that adds anything."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.profilers import PassThroughProfiler
 
 from manyheads.callbacks.trace import Trace
 from manyheads.errors import UserError, check_choice, check_count, check_range
@@ -134,6 +136,7 @@ def trainer(
         deterministic=fixed,
         plugins=[checkpoint_io] if checkpoint_io else None,
         detect_anomaly=detect_anomaly,
+        profiler=_NoProfiler(),
         default_root_dir=folder,
         enable_autolog_hparams=False,
     )
@@ -145,6 +148,15 @@ def trainer(
     set_threads(threads)
     made.fit_loop.epoch_loop = _EpochLoop(made, val_every_n_steps, max_steps=made.max_steps)
     return made
+
+
+class _NoProfiler(PassThroughProfiler):
+    """Lightning's own enters a new context around each hook of each callback, some seventy in a step."""
+
+    _nothing = contextlib.nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        return self._nothing
 
 
 class _EpochLoop(_TrainingEpochLoop):

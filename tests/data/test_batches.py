@@ -74,6 +74,20 @@ def test_a_packed_batch_by_hand(tmp_path: Path):
     }
 
 
+def test_no_column_of_a_batch_is_another_ones_memory(tmp_path: Path):
+    """Guards: a batch without padding made of views, in which writing to the labels changes the inputs."""
+    store = store_of(tmp_path, [[1], [2, 3], [4, 5], [6]], [10, 20, 20, 10])
+    rows = rows_of(store, 5, packed=True, scoring=True)
+    batch = rows.__getitems__([0, 1])
+    assert batch["segments"].min() == 1
+    before = plain(batch)
+    for key, value in batch.items():
+        value.fill_(-7)
+        assert plain(batch) == {**before, key: value.tolist()}
+        value.copy_(torch.tensor(before[key]))
+    assert plain(rows.__getitems__([0, 1])) == before
+
+
 def test_context_of_a_strided_window_is_not_scored(tmp_path: Path):
     """Guards: labels scored twice, in ragged batches and in whole ones."""
     store = store_of(tmp_path, [[1, 2, 3, 4, 5, 6]], [70])

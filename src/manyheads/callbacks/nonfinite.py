@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ class StopWhenNotFinite(pl.Callback):
         loss, done = outputs["loss"], step_is_done(trainer)
         step = trainer.global_step + (0 if done else 1)
         if loss.device.type == "cpu" if self.every_step is None else self.every_step:
-            if not loss.isfinite().item():
+            if not math.isfinite(loss.item()):
                 self._stop(trainer, step)
             return
         assert self._first_bad is not None

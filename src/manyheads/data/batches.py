@@ -84,21 +84,25 @@ class PackedRows(Dataset[Batch]):
         # n counts the inputs of all segments, one after the other
         within = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)  # [n] place in the segment
         source = np.repeat(self._first[members], lengths) + within  # [n] place in the tokens
-        shift = np.repeat(np.arange(num_rows) * width - row_starts, row_ends - row_starts)
-        target = np.arange(ends[-1]) + shift  # [n] place in the batch
+        target = None  # [n] place in the batch; None where no row ends in padding, as nearly always in a packed split
+        if ends[-1] < num_rows * width:
+            shift = np.repeat(np.arange(num_rows) * width - row_starts, row_ends - row_starts)
+            target = np.arange(ends[-1]) + shift
         tokens, skip = self.store.tokens, self._skip[members]
-        labels = tokens[source + 1].astype(np.int64)
+        labels = tokens.take(source + 1).astype(np.int64)
         if skip.any():
             labels[within < np.repeat(skip, lengths)] = IGNORE
         number = np.arange(1, len(members) + 1) - np.repeat(counts.cumsum() - counts, counts)  # [S] 1.. in the row
 
         def spread(values: NDArray, padding: int) -> Tensor:
+            if target is None:
+                return torch.from_numpy(values.astype(np.int64, copy=False).reshape(num_rows, width))
             batch = np.full(num_rows * width, padding, np.int64)
             batch[target] = values
             return torch.from_numpy(batch.reshape(num_rows, width))
 
         batch = Batch(
-            input_ids=spread(tokens[source], self.end_id),
+            input_ids=spread(tokens.take(source), self.end_id),
             labels=spread(labels, IGNORE),
             positions=spread(within, 0),
             segments=spread(np.repeat(number, lengths), 0),

@@ -138,6 +138,7 @@ class _Reader:
         self.cache: Any = None
         self.cached: list[_Row] = []  # the cache's rows, finished ones included
         self.room = 0
+        self.length = 0  # positions that the cache holds, padding included
 
     @torch.inference_mode()
     def read(self, rows: list[_Row], remaining: int) -> Tensor:
@@ -145,8 +146,8 @@ class _Reader:
         if self.room == 0:
             hidden = self._read_windows(rows, remaining)
             return self.logits(hidden)
-        self.room -= 1
         hidden = self.network(self._next_tokens(), self.cache)[:, -1]
+        self.room, self.length = self.room - 1, self.length + 1
         if len(rows) < len(self.cached):
             hidden = hidden[self._tensor([i for i, row in enumerate(self.cached) if row.live])]
         return self.logits(hidden)
@@ -154,6 +155,8 @@ class _Reader:
     def _next_tokens(self) -> Batch:
         """Each row's newest token; padding in rows that have ended."""
         ids = self._tensor([[row.window[-1] if row.live else self.pad] for row in self.cached])
+        if all(row.live and len(row.window) == self.length + 1 for row in self.cached):
+            return Batch(input_ids=ids)  # no row was padded, so that the cache knows the positions
         places = self._tensor([[len(row.window) - 1 if row.live else 0] for row in self.cached])
         if all(row.live for row in self.cached):
             return Batch(input_ids=ids, positions=places)
@@ -167,6 +170,7 @@ class _Reader:
         if self.use_cache:
             size = min(longest + remaining - 1, self.limit or longest + remaining)
             self.cache, self.cached, self.room = self.new_cache(len(rows), size), rows, size - longest
+            self.length = longest
         return self.network(self._left_padded([row.window for row in rows], longest), self.cache)[:, -1]
 
     def _left_padded(self, windows: list[list[int]], longest: int) -> Batch:
