@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -41,7 +41,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         num_rows: int,
         batch_size: int,
         *,
-        seed: int,
+        seed: int | Sequence[int],
         shuffle: bool,
         rank: int = 0,
         world: int = 1,
@@ -50,7 +50,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
     ) -> None:
         self.num_rows = num_rows
         self.batch_size = batch_size
-        self.seed = seed
+        self.seed = [seed] if isinstance(seed, int) else [*seed]
         self.shuffle = shuffle
         self.rank = rank
         self.world = world
@@ -111,4 +111,4 @@ class ResumableBatchSampler(Sampler[list[int]]):
     def _order(self) -> np.ndarray:
         if not self.shuffle:
             return np.arange(self.num_rows)
-        return np.random.default_rng([self.seed, self._place["epoch"]]).permutation(self.num_rows)
+        return np.random.default_rng([*self.seed, self._place["epoch"]]).permutation(self.num_rows)

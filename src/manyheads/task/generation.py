@@ -17,12 +17,14 @@ from manyheads.data.round_trip import losses
 from manyheads.data.sampler import ResumableBatchSampler
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.store import TokenStore, tokenize
+from manyheads.data.stream import RowStream
+from manyheads.data.stream_loader import StreamBatches, StreamLoader
 from manyheads.errors import UserError, check_range
 from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.bits_per_byte import BitsPerByte
 from manyheads.metric.loss import Loss
 from manyheads.metric.perplexity import Perplexity
-from manyheads.task.base import Prediction, SplitSize, Task
+from manyheads.task.base import Loader, Prediction, SplitSize, Task
 from manyheads.tokenizer.base import Tokenizer
 
 PROMPT_CHARACTERS = 32
@@ -78,6 +80,8 @@ class Generation(Task):
         check_range("task.num_workers", num_workers, 0)
         if stride is not None:
             check_range("task.stride", stride, 1, seq_len, hint="The upper end is task.seq_len.")
+        if source.stream() is not None:
+            check_range("task.num_workers", num_workers, 0, 1, hint="With data.streaming=true one process reads.")
         self.source = source
         self.tokenizer = tokenizer
         self.seed = seed
@@ -101,9 +105,14 @@ class Generation(Task):
         return found
 
     @property
-    def tokens_per_epoch(self) -> int:
-        """Labels of the training split."""
-        return self.store("train").num_tokens
+    def tokens_per_epoch(self) -> int | None:
+        """Labels of the training split; None: it is a stream, and nobody knows."""
+        return None if self.source.stream() is not None else self.store("train").num_tokens
+
+    @property
+    def _cached(self) -> list[str]:
+        """The splits whose tokens are kept: all, or all but a train that is a stream."""
+        return [split for split in SPLITS if split != "train" or self.source.stream() is None]
 
     def store(self, split: str) -> TokenStore:
         """The tokens of a split, made when first asked for. Raises UserError when the split holds no text."""
@@ -120,18 +129,40 @@ class Generation(Task):
     def prepare(self, splits: Iterable[str] = SPLITS) -> None:
         """Tokenizes the splits, unless they are cached. Raises UserError when one of them holds no text."""
         for split in splits:
-            self.store(split)
+            if split in self._cached:
+                self.store(split)
 
     def describe(self) -> dict[str, SplitSize]:
-        """The size of each split."""
-        stores = {split: self.store(split) for split in SPLITS}
+        """The size of each split, but of a train that is a stream."""
+        stores = {split: self.store(split) for split in self._cached}
         return {
             split: SplitSize(rows=store.num_rows, bytes=store.num_bytes, tokens=store.num_tokens)
             for split, store in stores.items()
         }
 
-    def training_loader(self) -> ResumableLoader:
+    def training_loader(self) -> Loader:
         """Training batches, permuted anew in each epoch unless `shuffle` is false."""
+        stream = self.source.stream()
+        return self._cached_loader() if stream is None else self._stream_loader(stream)
+
+    def _stream_loader(self, stream: RowStream) -> StreamLoader:
+        rank, world = self._rank()
+        batches = StreamBatches(
+            stream,
+            self.tokenizer,
+            joined=self.source.join_rows,
+            name=self.source.name,
+            batch_size=self.batch_size,
+            seq_len=self.seq_len,
+            pack=self.pack,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            rank=rank,
+            world=world,
+        )
+        return StreamLoader(batches, num_workers=self.num_workers, pin=self._pin())
+
+    def _cached_loader(self) -> ResumableLoader:
         store = self.store("train")
         segments = cut(store.document_starts, self.seq_len)
         rows = pack(segments.length, self.seq_len) if self.pack else single(segments.length)
