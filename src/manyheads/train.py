@@ -103,6 +103,7 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
             write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
         export(run, network, head, tokenizer, results)
+        screen.tell_notes(console, task.closing_notes)
         screen.summary(console, run, results)
         return results
 
@@ -193,6 +194,7 @@ def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Pa
             record.write(status, lm, lm.scores, clock.seconds())
         _close(loggers, status)
         raise
+    record.provenance["notes"] += task.closing_notes
     results = record.write("done", lm, scores, clock.seconds())
     for logger in loggers:
         logger.log_metrics({name: value for name, value in scores.items() if name.startswith("test/")}, lm.steps_done)

@@ -20,8 +20,8 @@ class Tokens(Protocol):
     """What rows are cut from: a split on disk, or a block of a stream."""
 
     @property
-    def tokens(self) -> NDArray[np.integer]:
-        """[num_tokens + 1]; every token but the first is a label."""
+    def tokens(self) -> Any:
+        """[num_tokens + 1], for indices in arrays; every token but the first is a label."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypedDict, final
@@ -76,7 +77,10 @@ class StreamBatches(IterableDataset[tuple[Batch, BatchPlace]]):
         self.name = name
         self.seq_len = seq_len
         self.pack = pack
-        self.sampling = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "rank": rank, "world": world}
+        self.seed = seed
+        self.sampler = functools.partial(
+            ResumableBatchSampler, batch_size=batch_size, shuffle=shuffle, rank=rank, world=world
+        )
         self.place = beginning(0, tokenizer.end_id)
 
     def __iter__(self) -> Iterator[tuple[Batch, BatchPlace]]:
@@ -104,8 +108,7 @@ class StreamBatches(IterableDataset[tuple[Batch, BatchPlace]]):
         segments = cut(made.document_starts, self.seq_len)
         rows = pack(segments.length, self.seq_len) if self.pack else single(segments.length)
         data = PackedRows(made, segments, rows, end_id=self.tokenizer.end_id, scoring=False)
-        settings = self.sampling | {"seed": [self.sampling["seed"], place["epoch"], place["block"]]}
-        order = ResumableBatchSampler(len(data), **settings)
+        order = self.sampler(len(data), seed=[self.seed, place["epoch"], place["block"]])
         order.load_state_dict(place["rows"])
         for taken, members in enumerate(order, start=1):
             yield data.__getitems__(members), BatchPlace(**{**place, "rows": order.after(taken)})

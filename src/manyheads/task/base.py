@@ -97,6 +97,16 @@ class Task(pl.LightningDataModule, ABC):
         """Sentences for the screen: what the user should know about the data."""
 
     @property
+    def closing_notes(self) -> list[str]:
+        """Sentences for the screen after training: what came of the data."""
+        return []
+
+    def by_source(self, split: str, loss: Mapping[int, float], count: Mapping[int, int]) -> dict[str, float]:
+        """Scores `<metric>/<source>` of a split that several sources make up, given each example's sum of losses and
+        count of labels; none of a single source."""
+        return {}
+
+    @property
     @abstractmethod
     def tokens_per_epoch(self) -> int | None:
         """Labels of the training split; None: it is a stream, and nobody knows."""
