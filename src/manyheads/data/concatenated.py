@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast, final
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manyheads.data.round_trip import RoundTrip
 from manyheads.data.store import TokenStore
-
-if TYPE_CHECKING:
-    pass
 
 
 @final
@@ -66,6 +65,35 @@ class ConcatenatedStore(TokenStore):
     def byte_ends(self) -> NDArray[np.int64]:
         """[pieces + 1]"""
         return _joined([store.byte_ends for store in self.stores])
+
+    def bits_per_byte(self, loss: Mapping[int, float], count: Mapping[int, int]) -> list[float]:
+        """That of each store, given each document's sum of losses in nats and count of labels.
+
+        nan for a store of which not every label was scored.
+        """
+        ends = np.cumsum([0, *(store.num_documents for store in self.stores)]).tolist()
+        found = []
+        for store, (first, end) in zip(self.stores, itertools.pairwise(ends), strict=True):
+            whole = sum(count.get(document, 0) for document in range(first, end)) == store.num_tokens
+            nats = sum(loss.get(document, 0.0) for document in range(first, end))
+            found.append(nats / math.log(2) / store.num_bytes if whole else math.nan)
+        return found
+
+
+def shares(
+    names: Sequence[str], weights: Mapping[str, float] | None, stores: Mapping[str, ConcatenatedStore]
+) -> Iterator[str]:
+    """A sentence for each source: its share of the training tokens, and how large its splits are. None without train."""
+    if "train" not in stores:
+        return
+    given = [store.num_tokens for store in stores["train"].stores] if weights is None else list(weights.values())
+    for number, name in enumerate(names):
+        parts = {split: store.stores[number] for split, store in stores.items()}
+        sizes = "; ".join(
+            f"{split} {part.num_rows:,} rows, {part.num_bytes:,} bytes, {part.num_tokens:,} tokens"
+            for split, part in parts.items()
+        )
+        yield f"{name}: {given[number] / sum(given):.1%} of the training tokens; {sizes}"
 
 
 class _Joined:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from manyheads.batch import Batch
 from manyheads.data.batches import PackedRows
-from manyheads.data.concatenated import ConcatenatedStore
+from manyheads.data.concatenated import ConcatenatedStore, shares
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.mixing import MixedOrder
 from manyheads.data.packing import Rows, Segments, concatenated, cut, pack, single
@@ -103,27 +103,13 @@ class Generation(Task):
     def notes(self) -> list[str]:
         """What the source says, what the tokenizer lost, and how many empty texts were left out, of the splits read."""
         found = list(self.source.notes)
-        found += self._shares()
+        stores = {split: store for split, store in self._stores.items() if isinstance(store, ConcatenatedStore)}
+        found += shares(list(self.source.parts), self.source.weights, stores)
         found += losses(self.tokenizer, {split: store.round_trip for split, store in self._stores.items()})
         for split, store in self._stores.items():
             if store.num_empty and not self.source.join_rows:
                 found.append(f"{store.num_empty:,} of {store.num_rows:,} rows of {split} are empty and left out.")
         return found
-
-    def _shares(self) -> Iterator[str]:
-        """How large each of several sources is, and what its share of the training tokens."""
-        train = self._stores.get("train")
-        if not isinstance(train, ConcatenatedStore):
-            return
-        weights = list((self.source.weights or {}).values()) or [store.num_tokens for store in train.stores]
-        for number, name in enumerate(self.source.parts):
-            sizes = [
-                f"{split} {part.num_rows:,} rows, {part.num_bytes:,} bytes, {part.num_tokens:,} tokens"
-                for split, store in self._stores.items()
-                if isinstance(store, ConcatenatedStore)
-                for part in [store.stores[number]]
-            ]
-            yield f"{name}: {weights[number] / sum(weights):.1%} of the training tokens; {'; '.join(sizes)}"
 
     @property
     def closing_notes(self) -> list[str]:
@@ -270,17 +256,10 @@ class Generation(Task):
     def by_source(self, split: str, loss: Mapping[int, float], count: Mapping[int, int]) -> dict[str, float]:
         """Bits per byte of each of several sources; nan for one of which not every label was scored."""
         store = self.store(split)
-        found: dict[str, float] = {}
         if not isinstance(store, ConcatenatedStore):
-            return found
-        first = 0
-        for name, part in zip(self.source.parts, store.stores, strict=True):
-            texts = range(first, first + part.num_documents)
-            first = texts.stop
-            whole = sum(count.get(text, 0) for text in texts) == part.num_tokens
-            nats = sum(loss.get(text, 0.0) for text in texts)
-            found[f"bits_per_byte/{name}"] = nats / math.log(2) / part.num_bytes if whole else math.nan
-        return found
+            return {}
+        scores = zip(self.source.parts, store.bits_per_byte(loss, count), strict=True)
+        return {f"bits_per_byte/{name}": score for name, score in scores}
 
     def _scoring(self, split: str) -> DataLoader[Batch]:
         store = self.store(split)
