@@ -117,8 +117,8 @@ class Generation(Task):
         if self._loader is None:
             return []
         place = self._loader.state_dict()
-        if "passes" in place:
-            return [f"the stream was gone through {place['passes']:,} times as a whole, and in part after that"]
+        if isinstance(self._loader, StreamLoader):
+            return [f"the stream was gone through {place['passes']:,} times, and in part after that"]
         if self._mixed is None:
             return []
         passes = self._mixed.passes(place["epoch"], place["rows"])
