@@ -96,7 +96,7 @@ def test_a_resume_at_any_batch_goes_on_exactly(path: Path, joined: bool):
         states.append(loader.state_dict())
         if states[-1]["passes"] == 2 and states[-1]["block"] > 2 * 6:
             break
-    assert len(whole) > 40
+    assert len(whole) > 25
     for i, state in enumerate(states):
         file = io.BytesIO()
         torch.save(state, file)
@@ -132,12 +132,11 @@ def test_a_new_epoch_of_lightnings_begins_anew(path: Path):
 
 
 def test_ranks_share_each_block(path: Path):
-    """Guards: two ranks that train on the same rows. Unpacked, one row a rank, no block is left with an odd row lost."""
-    ranks = [make(path, rank=rank, world=2, shuffle=False, batch_size=1, seq_len=64) for rank in range(2)]
-    one = make(path, shuffle=False, batch_size=2, seq_len=64)
-    for first, second, both in itertools.islice(zip(*ranks, one, strict=True), 8):
-        if len(both["labels"]) == 2:
-            assert sorted(labels([first, second])) == sorted(labels([both]))
+    """Guards: two ranks that train on the same rows. An odd row at a block's end, which one rank alone would have, is left out."""
+    ranks = [make(path, rank=rank, world=2, shuffle=False, batch_size=1) for rank in range(2)]
+    whole = (batch for batch in make(path, shuffle=False, batch_size=2) if len(batch["labels"]) == 2)
+    for first, second, both in itertools.islice(zip(*ranks, whole, strict=True), 20):
+        assert sorted(labels([first, second])) == sorted(labels([both]))
 
 
 def test_a_pass_without_text_is_told_instead_of_looked_through_for_ever(tmp_path: Path):

@@ -73,11 +73,11 @@ def test_a_yaml_of_ones_own_is_the_same_run(
 
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(words: list[str], cli: Callable[..., Any]) -> None:
     """Guards: sources that begin anew, or that are mixed otherwise, after a resume; over an epoch's end too."""
-    more = ["trainer.limit_val_batches=1", "++optim.schedule=constant", WEIGHTS]
-    whole = cli("train", *words, *more, "trainer.max_steps=70")
+    more = ["++trainer.limit_val_batches=1", "trainer.val_every_n_steps=50", "++optim.schedule=constant", WEIGHTS]
+    whole = cli("train", *words, *more, "trainer.max_steps=140")
     assert whole.code == 0, whole.err
     part = cli("train", *words, *more, "trainer.max_steps=5")
-    for steps in (33, 70):
+    for steps in (33, 140):
         done = cli("train", f"resume={part.folder}", f"trainer.max_steps={steps}")
         assert done.code == 0, done.err
     found = [torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, part)]

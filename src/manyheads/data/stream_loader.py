@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, TypedDict, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -156,7 +157,10 @@ class StreamLoader:
     def __iter__(self) -> Iterator[Batch]:
         """Starts at the first `next`, not before: Lightning says which epoch it is only after it has called `iter`."""
         self.batches.place = self._place
-        for batch, place in DataLoader(self.batches, batch_size=None, collate_fn=as_is, **self._workers):
+        # a generator of its own: the default one would draw a number from the global one
+        generator = torch.Generator().manual_seed(self.batches.seed)
+        loader = DataLoader(self.batches, batch_size=None, collate_fn=as_is, generator=generator, **self._workers)
+        for batch, place in loader:
             self._place = place
             yield batch
 
