@@ -52,6 +52,7 @@ class LM(pl.LightningModule):
         self.train_totals = Totals()
         self.train_terms: dict[str, Totals] = {}  # of the losses that only training has
         self.examples = ExampleSums()
+        self._keeps_validation = False  # in training they would only cost time
         self.scores: dict[str, float] = {}
         self.steps_done = 0
         self.last_grad_norm: Tensor | None = None
@@ -136,12 +137,13 @@ class LM(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds the batch to the validation metrics; outside of training, also each example's losses to its own sum."""
         losses, learned = self._score(batch, self.val_metrics)
-        if self.trainer.state.fn == TrainerFn.VALIDATING:
+        if self._keeps_validation:
             self._keep_examples(batch, losses, learned)
 
     def on_validation_epoch_start(self) -> None:
         """Forgets what an earlier scoring left."""
         self.examples = ExampleSums()
+        self._keeps_validation = self.trainer.state.fn == TrainerFn.VALIDATING
 
     def on_validation_epoch_end(self) -> None:
         """Makes `val/<name>` known to loggers and callbacks."""
