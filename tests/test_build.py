@@ -124,7 +124,7 @@ def test_the_yamls_were_found() -> None:
     found = {group: sum(path.parent.name == group for path in YAMLS) for group in {path.parent.name for path in YAMLS}}
     assert found == {
         "task": 1,
-        "data": 6,
+        "data": 7,
         "tokenizer": 7,
         "model": 7,
         "head": 1,
@@ -143,3 +143,12 @@ def test_complete_writes_the_signatures_defaults_into_the_config() -> None:
     assert full.model.dropout == 0.0
     assert full.seed == 3
     assert "vocab_size" not in full.model
+
+
+def test_complete_reaches_the_members_of_a_mixture() -> None:
+    """Guards: a run whose data would change with the default of a later version."""
+    member = {"_target_": "manyheads.data.files.files", "format": "text", "path": "a.txt"}
+    node = {"_target_": "manyheads.data.mixture.mixture", "sources": {"a": member, "b": None}}
+    full = complete(OmegaConf.create({"data": node}))
+    assert full.data.sources.a.encoding == "utf-8"
+    assert full.data.sources.b is None

@@ -126,10 +126,20 @@ def complete(cfg: DictConfig, allow: Iterable[str] = ()) -> DictConfig:
     for key in cfg:
         node = full._get_node(str(key))
         if isinstance(node, DictConfig) and "_target_" in node:
-            for name, default in plain_defaults(resolve_target(node._target_, str(key), allow)).items():
-                if name not in node:
-                    node[name] = default
+            _complete(node, str(key), allow)
     return full
+
+
+def _complete(node: DictConfig, key: str, allow: Iterable[str]) -> None:
+    """Fills in the defaults of a node, and of those inside it that name something to build."""
+    if "_target_" in node:
+        for name, default in plain_defaults(resolve_target(node._target_, key, allow)).items():
+            if name not in node:
+                node[name] = default
+    for name in node:
+        inner = node._get_node(str(name))
+        if isinstance(inner, DictConfig) and not inner._is_none() and not inner._is_missing():
+            _complete(inner, f"{key}.{name}", allow)
 
 
 def settings_of(node: Any, key: str) -> dict[str, Any]:

@@ -21,12 +21,9 @@ from manyheads.model.regions import compile_blocks
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
-from manyheads.run.scoring import score
+from manyheads.run.scoring import SPLITS, score
 from manyheads.run.screen import scores_table, shown, tell_notes
 from manyheads.task.base import Task
-
-SPLITS = {"val": "validation", "test": "test"}
-"""The split that each part of the scores is of."""
 
 UNUSED = ("tokenizer", "resume", "init")
 """Keys of a run's config that only training reads: the checkpoint holds what they led to."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -51,6 +52,7 @@ class LM(pl.LightningModule):
         self.train_totals = Totals()
         self.train_terms: dict[str, Totals] = {}  # of the losses that only training has
         self.examples = ExampleSums()
+        self._keeps_validation = False  # in training they would only cost time
         self.scores: dict[str, float] = {}
         self.steps_done = 0
         self.last_grad_norm: Tensor | None = None
@@ -147,8 +149,15 @@ class LM(pl.LightningModule):
             self.zero_grad(set_to_none=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds the batch to the validation metrics."""
-        self._score(batch, self.val_metrics)
+        """Adds the batch to the validation metrics; outside of training, also each example's losses to its own sum."""
+        losses, learned = self._score(batch, self.val_metrics)
+        if self._keeps_validation:
+            self._keep_examples(batch, losses, learned)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forgets what an earlier scoring left."""
+        self.examples = ExampleSums()
+        self._keeps_validation = self.trainer.state.fn == TrainerFn.VALIDATING
 
     def on_validation_epoch_end(self) -> None:
         """Makes `val/<name>` known to loggers and callbacks."""
@@ -157,6 +166,9 @@ class LM(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds the batch to the test metrics and each example's losses to its own sum."""
         losses, learned = self._score(batch, self.test_metrics)
+        self._keep_examples(batch, losses, learned)
+
+    def _keep_examples(self, batch: Batch, losses: Tensor, learned: Tensor) -> None:
         if "examples" in batch:
             self.examples.add(batch["examples"][learned], losses[learned])
 

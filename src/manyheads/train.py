@@ -18,6 +18,7 @@ from manyheads import compatibility
 from manyheads.build import CONF_DIR, build, check_installed, check_tree, complete, target_of
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
 from manyheads.callbacks.throughput import Throughput
+from manyheads.data.source import Source
 from manyheads.errors import Interrupted, UserError
 from manyheads.lm import LM
 from manyheads.load import load_weights, rebuild
@@ -73,6 +74,7 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     source = make(cfg.data, "data")
+    _check_countable(cfg, source)
     tokenizer = _given_tokenizer(cfg, choices, resumed) or make(cfg.tokenizer, "tokenizer", source=source)
     task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
     task.prepare()
@@ -104,6 +106,7 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
             write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
         export(run, network, head, tokenizer, results)
+        screen.tell_notes(console, task.closing_notes)
         screen.summary(console, run, results)
         return results
 
@@ -119,6 +122,18 @@ def _checked(cfg: DictConfig, choices: dict[str, str]) -> DictConfig:
         if node:
             check_installed(node, f"logger.{name}", cfg.allow)
     return cfg
+
+
+def _check_countable(cfg: DictConfig, source: Source) -> None:
+    """Raises UserError for a setting that counts in epochs, when the data is a stream."""
+    if source.stream() is None:
+        return
+    epochs, limit = cfg.trainer.get("max_epochs"), cfg.trainer.get("limit_train_batches")
+    why = "data.streaming=true: how long an epoch is comes out only at its end."
+    if epochs not in (None, -1):
+        raise UserError(f"trainer.max_epochs={epochs}: {why} Set trainer.max_steps, max_tokens or max_minutes instead.")
+    if isinstance(limit, float):
+        raise UserError(f"trainer.limit_train_batches={limit}: {why} Set a whole number of batches.")
 
 
 def _given_tokenizer(cfg: DictConfig, choices: dict[str, str], resumed: Resumed | None) -> Tokenizer | None:
@@ -182,6 +197,7 @@ def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Pa
             record.write(status, lm, lm.scores, clock.seconds())
         _close(loggers, status)
         raise
+    record.provenance["notes"] += task.closing_notes
     results = record.write("done", lm, scores, clock.seconds())
     for logger in loggers:
         logger.log_metrics({name: value for name, value in scores.items() if name.startswith("test/")}, lm.steps_done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,15 @@ from torch.utils.data import Dataset
 from manyheads.batch import IGNORE, NO_EXAMPLE, Batch
 from manyheads.data.packing import Rows, Segments
 from manyheads.data.store import TokenStore
+
+
+class Tokens(Protocol):
+    """What rows are cut from: a split on disk, or a block of a stream."""
+
+    @property
+    def tokens(self) -> Any:
+        """[num_tokens + 1], for indices in arrays; every token but the first is a label."""
+        ...
 
 
 class PackedRows(Dataset[Batch]):
@@ -30,7 +39,7 @@ class PackedRows(Dataset[Batch]):
         scoring: batches also carry `examples` and `num_bytes`, which scores need and training does not.
     """
 
-    def __init__(self, store: TokenStore, segments: Segments, rows: Rows, *, end_id: int, scoring: bool) -> None:
+    def __init__(self, store: Tokens, segments: Segments, rows: Rows, *, end_id: int, scoring: bool) -> None:
         self.store = store
         self.end_id = end_id
         self.scoring = scoring
@@ -38,6 +47,7 @@ class PackedRows(Dataset[Batch]):
         members = rows.members
         self._first, self._skip, self._length, self._document = (column[members] for column in segments)
         if scoring:
+            assert isinstance(store, TokenStore)
             scored = self._length - self._skip
             self._bytes = store.bytes_of(self._first + self._skip, scored)
 

@@ -18,6 +18,8 @@ from manyheads.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from manyheads.data.stream import RowStream
+
 UnicodeForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 _LAYOUT = 1
@@ -117,6 +119,10 @@ class Cleaned(Derived):
     def uncut(self) -> Source:
         return Cleaned(self.inner.uncut(), self._steps)
 
+    def stream(self) -> RowStream | None:
+        stream = self.inner.stream()
+        return None if stream is None else stream.changed(self._changed)
+
     def load(self, split: str) -> Dataset:
         def make(folder: Path) -> None:
             with quiet():
@@ -143,6 +149,9 @@ class Cleaned(Derived):
     def _change(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         texts = [text or "" for text in batch["text"]]
         sizes = batch.get(RAW_BYTES) or [len(text.encode()) for text in texts]
+        return {"text": self._changed(texts), RAW_BYTES: sizes}
+
+    def _changed(self, texts: list[str]) -> list[str]:
         for step in self._steps:
             texts = step.change(texts)
-        return {"text": texts, RAW_BYTES: sizes}
+        return texts

@@ -11,6 +11,8 @@ from manyheads.data.split import BATCH_ROWS, batches_of
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from manyheads.data.stream import RowStream
+
 RAW_BYTES = "manyheads_raw_bytes"
 """The column that holds the bytes of a row's text before it was changed."""
 
@@ -48,6 +50,10 @@ class Derived(Source):
     def uncut(self) -> Source:
         """Those of `inner`, since what compares splits has nothing to compare; what changes texts overrides this."""
         return self.inner.uncut()
+
+    def stream(self) -> RowStream | None:
+        """That of `inner`."""
+        return self.inner.stream()
 
     def load(self, split: str) -> Dataset:
         """The rows of `inner`."""

@@ -16,11 +16,14 @@ from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.reading import check_encoding
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.split import check_fraction
-from manyheads.data.tables import check_delimiter, read_shards, write_lines, write_table
+from manyheads.data.stream import StreamedRows
+from manyheads.data.streaming import streamed
+from manyheads.data.tables import check_delimiter, diagnosis, read_shards, write_lines, write_table
+from manyheads.data.tables_streamed import stream_lines, stream_table
 from manyheads.errors import UserError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 _LAYOUT = 2
 
@@ -30,12 +33,13 @@ class Format(NamedTuple):
 
     suffixes: tuple[str, ...]
     write: Callable[..., None] = write_table
+    stream: Callable[..., IterableDataset] = stream_table
     join_rows: bool = False
     settings: Mapping[str, Any] = MappingProxyType({})
 
 
 FORMATS = {
-    "text": Format((".txt", ".text"), write_lines, join_rows=True),
+    "text": Format((".txt", ".text"), write_lines, stream_lines, join_rows=True),
     "json": Format((".jsonl", ".json", ".ndjson")),
     # "NA" and "null" in a cell are words
     "csv": Format((".csv",), settings={"keep_default_na": False, "sep": ","}),
@@ -53,7 +57,10 @@ def files(
     encoding: str = "utf-8",
     join_rows: bool | None = None,
     delimiter: str = ",",
-) -> Files:
+    streaming: bool = False,
+    head_mb: float = 32,
+    shuffle_mb: float = 4,
+) -> Source:
     """Rows from files: those of text are its lines, line breaks kept; those of JSON are its objects (one a line, or a list).
 
     Args:
@@ -65,6 +72,10 @@ def files(
         encoding: of text, JSON and CSV files.
         join_rows: rows are pieces of one running text; null: they are in text files, not in others.
         delimiter: the sign between the cells of CSV files, or the word tab.
+        streaming: train is read and tokenized as it is trained on, pass after pass, instead of once onto the disk.
+        head_mb: megabytes of text at the beginning of a streamed train that tokenizers are trained on, and that splits
+            are cut from which the files do not give.
+        shuffle_mb: megabytes of text that a stream is shuffled within.
     """
     check_encoding(encoding)
     check_fraction(validation_fraction)
@@ -76,7 +87,7 @@ def files(
         raise UserError(
             f"data.delimiter={delimiter}: data={format} has no cells to separate. Leave it out, or set data=csv."
         )
-    return Files(
+    found = Files(
         format,
         path,
         text_column=text_column,
@@ -85,6 +96,7 @@ def files(
         joined=kind.join_rows if join_rows is None else join_rows,
         settings=settings,
     )
+    return streamed(found, found.streamed_rows, streaming, head_mb=head_mb, shuffle_mb=shuffle_mb)
 
 
 @final
@@ -129,6 +141,16 @@ class Files(Source):
 
         folder = cached("rows", fingerprint(self._digests[split], self._settings), make)
         return with_text(read_shards(folder), self._text_column, str(files[0]))
+
+    def streamed_rows(self) -> StreamedRows:
+        """The rows of train, read as they are asked for."""
+        files, kind = self._found.files["train"], FORMATS[self._format]
+        return StreamedRows(
+            open=functools.partial(kind.stream, self._format, files, self._encoding, **self._reading),
+            text_column=self._text_column,
+            where=str(files[0]),
+            diagnose=functools.partial(diagnosis, self._format, files),
+        )
 
     @functools.cached_property
     def _digests(self) -> dict[str, list[str]]:

@@ -15,7 +15,10 @@ from manyheads.data.paths import ALIASES, near
 from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.revision import OFFLINE_HINT, Located, locate, snapshot
 from manyheads.data.source import SPLITS, Source
+from manyheads.data.stream import StreamedRows
+from manyheads.data.streaming import streamed
 from manyheads.data.tables import load_dataset, move_shards, read_shards
+from manyheads.data.tables_streamed import stream_dataset
 from manyheads.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -34,7 +37,10 @@ def hub(
     text_column: str = "text",
     validation_fraction: float = 0.05,
     join_rows: bool = False,
-) -> Hub:
+    streaming: bool = False,
+    head_mb: float = 32,
+    shuffle_mb: float = 4,
+) -> Source:
     """Rows of a data set on the hub.
 
     Args:
@@ -44,10 +50,16 @@ def hub(
         text_column: the column that holds a row's text; a missing text (null) is the empty one.
         validation_fraction: how much of train becomes validation, and test, where the data set has none.
         join_rows: rows are consecutive pieces of one running text, as in WikiText.
+        streaming: train is read (from the hub: fetched) and tokenized as it is trained on, pass after pass, instead of
+            once onto the disk.
+        head_mb: megabytes of text at the beginning of a streamed train that tokenizers are trained on, and that splits
+            are cut from which the data set does not have.
+        shuffle_mb: megabytes of text that a stream is shuffled within.
     """
     if not name:
         raise UserError("data.name is not set. Set data.name=OWNER/NAME of a data set on the hub, or a folder.")
-    return Hub(name, config, revision, text_column=text_column, fraction=validation_fraction, joined=join_rows)
+    found = Hub(name, config, revision, text_column=text_column, fraction=validation_fraction, joined=join_rows)
+    return streamed(found, found.streamed_rows, streaming, head_mb=head_mb, shuffle_mb=shuffle_mb)
 
 
 @final
@@ -89,6 +101,15 @@ class Hub(Source):
 
         rows = read_shards(cached("rows", fingerprint(self._state, split), make))
         return with_text(rows, self._text_column, f"{self.name} ({split})")
+
+    def streamed_rows(self) -> StreamedRows:
+        """The rows of train, read or fetched as they are asked for."""
+        return StreamedRows(
+            open=functools.partial(stream_dataset, split=self._names["train"], **self._where),
+            text_column=self._text_column,
+            where=f"{self.name} (train)",
+            diagnose=self._diagnosis,
+        )
 
     @functools.cached_property
     def _located(self) -> Located | None:

@@ -31,7 +31,7 @@ class ResumableLoader(DataLoader[Batch]):
             pin_memory=pin,
             persistent_workers=num_workers > 0,
             # a generator of its own: the default one would draw a number from the global one at each epoch
-            generator=torch.Generator().manual_seed(sampler.seed),
+            generator=torch.Generator().manual_seed(sampler.seed[0]),
         )
         self.order = sampler
         self._handed = 0

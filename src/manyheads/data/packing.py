@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +78,15 @@ def pack(lengths: NDArray[np.int64], seq_len: int) -> Rows:
 def single(lengths: NDArray[np.int64]) -> Rows:
     """One segment a row, the longest first, so that the rows of a batch are about equally long."""
     return Rows(np.argsort(-lengths, kind="stable"), np.arange(len(lengths) + 1))
+
+
+def concatenated(parts: Sequence[Rows]) -> Rows:
+    """The rows of parts whose segments follow on each other, those of the first part first."""
+    sizes = [len(part.members) for part in parts]
+    before = np.cumsum([0, *sizes[:-1]])
+    starts = [part.starts[1:] + first for part, first in zip(parts, before, strict=True)]
+    members = [part.members + first for part, first in zip(parts, before, strict=True)]
+    return Rows(np.concatenate(members), np.concatenate([[0], *starts]))
 
 
 class _Room:

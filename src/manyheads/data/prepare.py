@@ -72,9 +72,22 @@ def prepared(source: Source, options: TextOptions) -> Source:
     steps = options.steps()
     if steps:
         source = Cleaned(source, steps)
+    if source.stream() is not None:
+        _check_streamable(options)
     if options.near_duplicates is not None:
         source = WithoutNearDuplicates(source, options.near_duplicates, options.near_duplicates_ngram)
     return source if options.contamination is None else WithContamination(source, options.contamination)
+
+
+def _check_streamable(options: TextOptions) -> None:
+    """Raises UserError for what has to compare each row with all others."""
+    for name in ("near_duplicates", "contamination"):
+        value = getattr(options, name)
+        if value is not None:
+            raise UserError(
+                f"data.{name}={value} compares all rows, and those of a stream are seen one by one. "
+                f"Set data.{name}=null, or data.streaming=false."
+            )
 
 
 def source_builder(options: type[TextOptions]) -> Callable[[Callable[..., Source]], Callable[..., Source]]:

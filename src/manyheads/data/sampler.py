@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 
@@ -34,6 +35,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         drop_last: leaves out the rows of an epoch that do not fill a global batch.
         even: every rank gets the same number of batches, as training needs: fewer than `world` rows at an epoch's end
             are left out of it. When scoring, no row may be, so some ranks may have a batch less.
+        order: [num_rows] the rows of an epoch, given its number; None: every row once.
     """
 
     def __init__(
@@ -41,19 +43,21 @@ class ResumableBatchSampler(Sampler[list[int]]):
         num_rows: int,
         batch_size: int,
         *,
-        seed: int,
+        seed: int | Sequence[int],
         shuffle: bool,
         rank: int = 0,
         world: int = 1,
         drop_last: bool = False,
         even: bool = True,
+        order: Callable[[int], NDArray[np.int64]] | None = None,
     ) -> None:
         self.num_rows = num_rows
         self.batch_size = batch_size
-        self.seed = seed
+        self.seed = [seed] if isinstance(seed, int) else [*seed]
         self.shuffle = shuffle
         self.rank = rank
         self.world = world
+        self._given_order = order
         self._shortest = batch_size * world if drop_last else world if even else rank + 1  # of a global batch
         self._place = Place(epoch=0, rows=0, batches=0)
 
@@ -109,6 +113,8 @@ class ResumableBatchSampler(Sampler[list[int]]):
         return whole + (rest > 0 and rest >= self._shortest)
 
     def _order(self) -> np.ndarray:
+        if self._given_order is not None:
+            return self._given_order(self._place["epoch"])
         if not self.shuffle:
             return np.arange(self.num_rows)
-        return np.random.default_rng([self.seed, self._place["epoch"]]).permutation(self.num_rows)
+        return np.random.default_rng([*self.seed, self._place["epoch"]]).permutation(self.num_rows)

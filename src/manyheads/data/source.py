@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from manyheads.data.split import BATCH_ROWS, Places, batches_of_text, check_fraction, cut, note
@@ -12,6 +12,8 @@ from manyheads.errors import UserError, check_choice
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from manyheads.data.stream import RowStream
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 
@@ -86,6 +88,20 @@ class Source(abc.ABC):
         """The texts as `texts` gives them, and the bytes of UTF-8 that the raw text of each has, before any cleaning."""
         for texts in self.texts(split):
             yield texts, [len(text.encode()) for text in texts]
+
+    @property
+    def parts(self) -> Mapping[str, Source]:
+        """The sources that it is mixed of, by name; itself alone when it is no mixture."""
+        return {self.name: self}
+
+    @property
+    def weights(self) -> Mapping[str, float] | None:
+        """The share of the training tokens that each of the parts is given; None: each as large as it is."""
+        return None
+
+    def stream(self) -> RowStream | None:
+        """The training texts one after the other, where they are read as they are trained on; None: `texts` has them all."""
+        return None
 
     def uncut(self) -> Source:
         """The same texts for scoring alone: nothing is set aside, and data without a split is a test split as a whole."""

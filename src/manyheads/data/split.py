@@ -132,7 +132,7 @@ def _byte_lengths(table: Any) -> np.ndarray:
 
 def _cut_by_hash(opened: Callable[[], Dataset], missing: Sequence[str], fraction: float) -> Places:
     texts = itertools.chain.from_iterable(batches_of_text(opened, BATCH_ROWS))
-    values = np.fromiter(map(_unit_hash, texts), dtype=np.float64)
+    values = np.fromiter(map(unit_hash, texts), dtype=np.float64)
     left = np.unique(values)
     places: dict[str, range | np.ndarray] = {}
     for i, split in enumerate(missing, start=1):
@@ -142,6 +142,7 @@ def _cut_by_hash(opened: Callable[[], Dataset], missing: Sequence[str], fraction
     return {"train": np.flatnonzero(np.isin(values, left))} | places
 
 
-def _unit_hash(text: str) -> float:
+def unit_hash(text: str) -> float:
+    """A number from 0 to 1 that stands for a text."""
     digest = hashlib.blake2b(text.encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48  # 48 bits: exact in a float

@@ -28,10 +28,14 @@ _MORE_CELLS = "__index_level_0__"  # pandas takes the cells before those that ha
 
 def write_lines(kind: str, files: Sequence[Path], encoding: str, folder: Path) -> None:
     """Files of a kind that has nothing but lines to shards of rows, one for each line, its line break kept."""
+    write_texts(itertools.chain.from_iterable(lines(file, encoding) for file in files), folder)
+
+
+def write_texts(batches: Iterator[list[str]], folder: Path) -> None:
+    """Texts to shards of rows with the one column "text"."""
     import pyarrow as pa
 
     schema = pa.schema({"text": pa.string()})
-    batches = itertools.chain.from_iterable(lines(file, encoding) for file in files)
     for shard in itertools.count():
         written = 0
         with pa.OSFile(str(folder / f"{shard:05d}.arrow"), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
@@ -147,9 +151,15 @@ def _disk_error(error: BaseException | None) -> OSError | None:
     return None
 
 
+def diagnosis(kind: str, files: Sequence[Path], error: Exception) -> UserError:
+    """What is wrong with files that `datasets` has failed to read where they are."""
+    plain = [file for file in files if not is_compressed(file)]
+    return _diagnosis(kind, plain or files[:1], plain, error)
+
+
 def _diagnosis(kind: str, files: Sequence[Path], plain: Sequence[Path], error: Exception) -> UserError:
     faults = {"json": _json_fault, "parquet": _parquet_fault}
-    for file, copy in zip(files, plain, strict=True):
+    for file, copy in zip(files, plain, strict=False):
         fault = faults[kind](copy) if kind in faults else None
         if fault:
             return UserError(f"data.path={file} is not {kind}: {fault}. Mend the file or set another data.path.")

@@ -15,6 +15,9 @@ from manyheads.load import fill
 from manyheads.run.checkpoint import read_checkpoint
 from manyheads.task.base import Task
 
+SPLITS = {"val": "validation", "test": "test"}
+"""The split that each part of the scores is of."""
+
 
 def score(
     trainer: pl.Trainer, lm: LM, task: Task, checkpoint: Path, stages: Sequence[str] = ("val", "test")
@@ -31,6 +34,8 @@ def score(
         run = trainer.validate if stage == "val" else trainer.test
         run(lm, datamodule=task, verbose=False)
         scores |= {name: value for name, value in lm.scores.items() if name.startswith(stage + "/")}
+        parts = task.by_source(SPLITS[stage], lm.examples.loss, lm.examples.count)
+        scores |= {f"{stage}/{name}": value for name, value in parts.items()}
     return scores
 
 

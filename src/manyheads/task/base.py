@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.source import SPLITS, Source
+from manyheads.data.stream_loader import StreamLoader
 from manyheads.metric.base import Metric
 from manyheads.tokenizer.base import Tokenizer
 
@@ -20,6 +21,10 @@ class SplitSize(TypedDict):
     rows: int  # as the data has them
     bytes: int  # of raw text in UTF-8
     tokens: int  # labels, the ends of texts included
+
+
+Loader = ResumableLoader | StreamLoader
+"""What training batches come from: it has a place that can be saved."""
 
 
 class Prediction(TypedDict):
@@ -48,11 +53,11 @@ class Task(pl.LightningDataModule, ABC):
         super().__init__()
         # with more ranks than batches, some ranks have nothing to score
         self.allow_zero_length_dataloader_with_multiple_devices = True
-        self._loader: ResumableLoader | None = None
+        self._loader: Loader | None = None
         self._place: dict[str, Any] = {}
 
     @final
-    def train_dataloader(self) -> ResumableLoader:
+    def train_dataloader(self) -> Loader:
         """Training batches, from the place on that was loaded, if one was."""
         self._loader = self.training_loader()
         if self._place:
@@ -75,7 +80,7 @@ class Task(pl.LightningDataModule, ABC):
         self._place = dict(state_dict)
 
     @abstractmethod
-    def training_loader(self) -> ResumableLoader:
+    def training_loader(self) -> Loader:
         """Training batches from the first epoch's start on."""
 
     @abstractmethod
@@ -92,9 +97,19 @@ class Task(pl.LightningDataModule, ABC):
         """Sentences for the screen: what the user should know about the data."""
 
     @property
+    def closing_notes(self) -> list[str]:
+        """Sentences for the screen after training: what came of the data."""
+        return []
+
+    def by_source(self, split: str, loss: Mapping[int, float], count: Mapping[int, int]) -> dict[str, float]:
+        """Scores `<metric>/<source>` of a split that several sources make up, given each example's sum of losses and
+        count of labels; none of a single source."""
+        return {}
+
+    @property
     @abstractmethod
-    def tokens_per_epoch(self) -> int:
-        """Labels of the training split."""
+    def tokens_per_epoch(self) -> int | None:
+        """Labels of the training split; None: it is a stream, and nobody knows."""
 
     @abstractmethod
     def prepare(self, splits: Iterable[str] = SPLITS) -> None:
@@ -102,7 +117,7 @@ class Task(pl.LightningDataModule, ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, SplitSize]:
-        """The size of each split."""
+        """The size of each split, but of one that is a stream."""
 
     @abstractmethod
     def prompts(self, count: int) -> list[str]:
