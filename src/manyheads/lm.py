@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from manyheads.batch import IGNORE, Batch
 from manyheads.head.base import Auxiliary, Head, HeadOutput, Objective
 from manyheads.metric.base import Metric
+from manyheads.metric.sums import ExampleSums, Totals
 from manyheads.optim.budget import Budget
 
 LOSS_UNIT = 1024.0
@@ -73,10 +74,6 @@ class LM(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Forgets what an earlier fit had: its number of steps, and the parameters that it found."""
         self._total_steps = self._weights = None
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """As Lightning does; on a CPU a batch is there already."""
-        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_train_start(self) -> None:
         """Starts the clock of the budget."""
@@ -257,54 +254,3 @@ def _update(metrics: nn.ModuleDict, output: HeadOutput, batch: Batch) -> None:
     for metric in metrics.values():
         assert isinstance(metric, Metric)
         metric.update(output, batch)
-
-
-class Totals:
-    """The training loss since the last log: a sum and a count that stay on the device until they are taken."""
-
-    def __init__(self) -> None:
-        self._sums: Tensor | None = None
-        self._before = (0.0, 0.0)  # of an earlier process that was not logged
-
-    def add(self, output: HeadOutput) -> None:
-        """Adds one micro-batch."""
-        sums = torch.stack([output.loss_sum.detach().float(), output.count.float()]).double()
-        self._sums = sums if self._sums is None else self._sums + sums
-
-    def start_from(self, loss: float, count: float) -> None:
-        """Goes on from what `peek` gave to an earlier process."""
-        self._sums, self._before = None, (loss, count)
-
-    def peek(self) -> tuple[float, float]:
-        """(sum of losses in nats, label tokens) over all ranks since `take` was called; one wait for the device."""
-        if self._sums is None:
-            return self._before
-        sums = self._sums.clone()
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(sums)
-        loss, count = sums.tolist()
-        return self._before[0] + loss, self._before[1] + count
-
-    def take(self) -> tuple[float, float]:
-        """What `peek` gives; then counting starts anew."""
-        taken = self.peek()
-        self.start_from(0.0, 0.0)
-        return taken
-
-
-class ExampleSums:
-    """Each example's sum of losses and count of labels, collected batch by batch."""
-
-    def __init__(self) -> None:
-        self.loss: dict[int, float] = {}
-        self.count: dict[int, int] = {}
-
-    def add(self, examples: Tensor, losses: Tensor) -> None:
-        """Adds labels, [N] example ids and their [N] losses."""
-        ids, place, counts = torch.unique(examples, return_inverse=True, return_counts=True)
-        sums = torch.zeros(len(ids), dtype=torch.float64, device="cpu").index_add_(
-            0, place.cpu(), losses.double().cpu()
-        )
-        for example, loss, count in zip(ids.tolist(), sums.tolist(), counts.tolist(), strict=True):
-            self.loss[example] = self.loss.get(example, 0.0) + loss
-            self.count[example] = self.count.get(example, 0) + count

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypedDict, final
 
 import pytorch_lightning as pl
+import torch
 
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.source import SPLITS, Source
@@ -64,6 +65,10 @@ class Task(pl.LightningDataModule, ABC):
             self._loader.load_state_dict(self._place)
             self._place = {}
         return self._loader
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """As Lightning does; on a CPU a batch is there already, and looking through it costs time at every step."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     @final
     def state_dict(self) -> dict[str, Any]:
