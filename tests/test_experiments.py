@@ -18,7 +18,10 @@ CHARACTERS = 65  # of tiny Shakespeare
 
 
 def composed(experiment: str) -> DictConfig:
-    return compose("train", [f"experiment={experiment}", "++data.path=texts"], CONF_DIR).config
+    cfg = compose("train", [f"experiment={experiment}"], CONF_DIR).config
+    if "path" in cfg.data:
+        cfg.data.path = "texts"
+    return cfg
 
 
 def test_the_experiments_were_found() -> None:
