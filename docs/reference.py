@@ -91,7 +91,7 @@ def targets(group: str, names: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in names:
         values = _values(group, name)
-        above = [_values(group, other) for other in values.get("defaults", []) if isinstance(other, str)]
+        above = [_values(group, other) for other in values.get("defaults", []) if other in names]
         for node in _nodes([values, *above]):
             found.setdefault(node["_target_"], []).append(name)
     return found
@@ -145,7 +145,10 @@ def _choice_table(group: str, names: list[str]) -> str:
         text = (CONF_DIR / group / f"{name}.yaml").read_text(encoding="utf-8")
         lines = [line[2:] for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
         comment = " ".join(lines).removesuffix(".")
-        sets = " ".join(f"`{key}={value}`" for key, value in _flat(_values(group, name)))
+        sets = " ".join(
+            f"all of `{value}`" if key == "defaults" else f"`{key}={value}`"
+            for key, value in _flat(_values(group, name))
+        )
         rows.append(f"| `{name}` | {sets} | {comment} |")
     return "\n".join(rows)
 
@@ -172,6 +175,8 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
             for item in value:
                 if isinstance(item, Mapping):
                     yield from ((str(name).removeprefix("override /"), str(choice)) for name, choice in item.items())
+                elif item != "_self_":
+                    yield "defaults", str(item)
         elif isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         elif key != "_target_":

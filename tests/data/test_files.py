@@ -161,3 +161,28 @@ def test_faults_name_the_file_and_what_to_set(
         source.rows("train")
     assert len(str(told.value).splitlines()) <= 2
     assert "data" in str(told.value)
+
+
+def test_validation_serves_as_test_where_asked(tmp_path: Path) -> None:
+    """Guards rows of train that are set aside all the same, and a test split of the user's own that is passed over."""
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.txt").write_text(f"of {split}\n" * 40)
+    cut = files(format="text", path=str(tmp_path))
+    asked = files(format="text", path=str(tmp_path), test_on_validation=True)
+    assert len(texts(cut, "train")) < 40
+    assert [len(texts(asked, split)) for split in ("train", "validation", "test")] == [40, 40, 40]
+    assert texts(asked, "test") == texts(asked, "validation")
+    assert asked.notes == ["no test split in the data: test is validation once more, not data of its own"]
+    assert asked.fingerprint != cut.fingerprint
+    (tmp_path / "test.txt").write_text("of test\n")
+    given = files(format="text", path=str(tmp_path), test_on_validation=True)
+    assert texts(given, "test") == ["of test\n"]
+    assert not given.notes
+
+
+def test_no_validation_to_serve_as_test(tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_text("one\ntwo\nthree\n")
+    with pytest.raises(
+        UserError, match=r"data\.test_on_validation=true: the files give no validation split\. Give one, "
+    ):
+        files(format="text", path=str(tmp_path / "all.txt"), test_on_validation=True)

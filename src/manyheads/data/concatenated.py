@@ -106,6 +106,10 @@ class _Joined:
     def __len__(self) -> int:
         return int(self._starts[-1]) + 1
 
+    def take(self, places: ArrayLike) -> NDArray[np.uint32]:
+        """What numpy's arrays call so."""
+        return self[places]
+
     def __getitem__(self, places: ArrayLike) -> NDArray[np.uint32]:
         places = np.asarray(places)
         array = np.searchsorted(self._starts[1:-1], places, side="right")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 from manyheads.data.cache import cached, fingerprint
 from manyheads.data.columns import with_text
 from manyheads.data.digest import digest
-from manyheads.data.paths import Paths, find
+from manyheads.data.paths import Found, Paths, find
 from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.reading import check_encoding
 from manyheads.data.source import SPLITS, Source
@@ -57,6 +57,7 @@ def files(
     encoding: str = "utf-8",
     join_rows: bool | None = None,
     delimiter: str = ",",
+    test_on_validation: bool = False,
     streaming: bool = False,
     head_mb: float = 32,
     shuffle_mb: float = 4,
@@ -72,6 +73,8 @@ def files(
         encoding: of text, JSON and CSV files.
         join_rows: rows are pieces of one running text; null: they are in text files, not in others.
         delimiter: the sign between the cells of CSV files, or the word tab.
+        test_on_validation: where the files give validation but no test, test is validation once more, and nothing of
+            train is set aside for it: for comparisons with work that has two splits.
         streaming: train is read and tokenized as it is trained on, pass after pass, instead of once onto the disk.
         head_mb: megabytes of text at the beginning of a streamed train that tokenizers are trained on, and that splits
             are cut from which the files do not give.
@@ -95,6 +98,7 @@ def files(
         encoding=encoding,
         joined=kind.join_rows if join_rows is None else join_rows,
         settings=settings,
+        test_on_validation=test_on_validation,
     )
     return streamed(found, found.streamed_rows, streaming, head_mb=head_mb, shuffle_mb=shuffle_mb)
 
@@ -113,10 +117,13 @@ class Files(Source):
         encoding: str,
         joined: bool,
         settings: Mapping[str, Any],
+        test_on_validation: bool = False,
     ) -> None:
         self._format = format
         self._reading = dict(settings)
         self._found = find(path, FORMATS[format].suffixes)
+        if test_on_validation:
+            self._found = _twice(self._found)
         self._text_column = text_column
         self._encoding = encoding
         super().__init__(name=_name(self._found.files), join_rows=joined, validation_fraction=fraction)
@@ -161,6 +168,19 @@ class Files(Source):
         return [_LAYOUT, self._format, self._encoding, self._reading]
 
 
+def _twice(found: Found) -> Found:
+    """Validation's files as test's too, unless test has some."""
+    if "test" in found.files:
+        return found
+    if "validation" not in found.files:
+        raise UserError(
+            "data.test_on_validation=true: the files give no validation split. Give one, e.g. "
+            "data.path={train: FILE, validation: FILE}, or set data.test_on_validation=false."
+        )
+    notes = [*found.notes, "no test split in the data: test is validation once more, not data of its own"]
+    return Found({**found.files, "test": found.files["validation"]}, notes)
+
+
 def _name(found: Mapping[str, Sequence[Path]]) -> str:
-    files = [file for part in found.values() for file in part]
+    files = list(dict.fromkeys(file for part in found.values() for file in part))
     return files[0].name if len(files) == 1 else f"{files[0].parent.absolute().name} ({len(files)} files)"
