@@ -19,6 +19,7 @@ from manyheads.errors import UserError
 GPT2 = ["model=gpt2", "tokenizer.vocab_size=50257", "task.seq_len=1024", "task.batch_size=8"]
 
 
+@pytest.mark.slow
 def test_gpt2_small_by_hand() -> None:
     """Released GPT-2 has 124,439,808 parameters; memory in float32 with AdamW's two moments and a counter for each."""
     found = from_overrides([*GPT2, "optim=adamw", "trainer.accelerator=cpu"])
@@ -112,6 +113,7 @@ def test_every_kind_of_network_can_be_described(words: list[str]) -> None:
     assert found["kv_cache_bytes"] is not None
 
 
+@pytest.mark.slow
 def test_checkpointing_and_half_precision_take_less() -> None:
     small = ["model.dim=64", "task.seq_len=64", "trainer.accelerator=cpu"]
     whole, less, half = (

@@ -10,7 +10,7 @@ import torch
 
 from manyheads.decoding.generate import generate
 from manyheads.errors import UserError
-from manyheads.load import load, load_weights
+from manyheads.load import Score, load, load_weights
 from manyheads.testing import TINY_CONFIG, byte_tokenizer, tiny_checkpoint, tiny_network, tiny_run
 
 TOKENIZER = byte_tokenizer()
@@ -186,3 +186,10 @@ def test_a_config_names_only_what_may_be_built(tmp_path: Path, target: str, mess
 def test_a_device_that_is_not_there_is_named(run: Path) -> None:
     with pytest.raises(UserError, match="device=abacus: there is no such device here"):
         load(run, device="abacus")
+
+
+def test_scores_add_up() -> None:
+    """A NamedTuple's own + would chain the numbers."""
+    one, other = Score(10.0, 5, 20), Score(2.5, 2, 6)
+    assert one + other == sum([one, other]) == Score(12.5, 7, 26)
+    assert isinstance(one + other, Score)

@@ -174,14 +174,14 @@ def test_the_screen_says_these_things_in_this_order(tiny_trained: Any, texts: di
         r"^step 6/6 ",
         r"^step 6/6  validation ",
         r"^    │ ",
-        r"^ +loss +perplexity +bits per byte",
+        r"^ +best checkpoint +loss +perplexity +bits per byte",
         r"^ +validation ",
         r"^ +test ",
         r"tokens/s, [\d,]+ tokens in [\d.]+ minutes, at most .* of memory",
         r"^run folder: outputs/runs/",
         r"^Next:",
         r"^  manyheads generate run=outputs/runs/",
-        r"^  python eval.py run=outputs/runs/",
+        r"^  manyheads eval run=outputs/runs/",
     ]
     place = 0
     for pattern in order:

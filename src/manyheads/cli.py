@@ -142,13 +142,12 @@ def _wants_help(argv: list[str]) -> bool:
 def _page(verb: str, argv: list[str]) -> int:
     from manyheads.build import CONF_DIR
     from manyheads.run.help import page
+    from manyheads.run.typed import command
 
-    script = Path(sys.argv[0]).name
-    command = f"python {script}" if script == f"{verb}.py" else f"manyheads {verb}"
     after = itertools.pairwise(argv)
     more = [Path(value) for flag, value in after if flag in ("--config-dir", "-cd")]
     more += [Path(word.partition("=")[2]) for word in argv if word.startswith("--config-dir=")]
-    print(page(verb, command, CONF_DIR, more), end="")
+    print(page(verb, command(verb), CONF_DIR, more), end="")
     return EXIT_DONE
 
 

@@ -17,6 +17,7 @@ from manyheads.batch import IGNORE, Batch
 from manyheads.head.base import Auxiliary, Head, HeadOutput, Objective
 from manyheads.metric.base import Metric
 from manyheads.metric.sums import ExampleSums, Totals
+from manyheads.optim.base import set_again, settings_of
 from manyheads.optim.budget import Budget
 
 LOSS_UNIT = 1024.0
@@ -63,6 +64,7 @@ class LM(pl.LightningModule):
         self._tokens: Tensor | int = 0
         self._total_steps: float | None = None
         self._weights: list[nn.Parameter] | None = None
+        self._asked: list[dict[str, Any]] = []  # the optimizer's settings, before a checkpoint's are loaded over them
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes which hook it is in some fifty times a step; a module looks at each value for a parameter
@@ -76,7 +78,10 @@ class LM(pl.LightningModule):
         self._total_steps = self._weights = None
 
     def on_train_start(self) -> None:
-        """Starts the clock of the budget."""
+        """Starts the clock of the budget; a resumed run takes the optimizer's settings that it is given now."""
+        for config in self.trainer.lr_scheduler_configs:
+            assert isinstance(config.scheduler, LambdaLR)
+            set_again(self.trainer.optimizers[0], config.scheduler, self._asked)
         self.budget.start()
 
     def on_train_end(self) -> None:
@@ -192,6 +197,7 @@ class LM(pl.LightningModule):
         assert self.optimization is not None, "this LM was built for evaluation alone"
         optimizer, schedule = self.optimization(module=self)
         scheduler = LambdaLR(optimizer, lambda step: schedule.factor(step, self.progress(step), self.total_steps()))
+        self._asked = settings_of(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @property

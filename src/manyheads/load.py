@@ -144,6 +144,14 @@ class Score(NamedTuple):
     tokens: int  # labels: the tokens of the texts and one end token each
     bytes: int  # of the texts in UTF-8
 
+    def __add__(self, other: Score) -> Score:  # type: ignore[override]
+        """The score of both groups of texts together."""
+        return Score(self.loss_sum + other.loss_sum, self.tokens + other.tokens, self.bytes + other.bytes)
+
+    def __radd__(self, other: Score | int) -> Score:
+        """Lets `sum` add scores, which begins with 0."""
+        return self if isinstance(other, int) else other + self
+
     @property
     def loss(self) -> float:
         """Nats per token."""

@@ -23,6 +23,7 @@ from manyheads.callbacks.trace import Trace
 from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.marks import builder
 from manyheads.optim.budget import Budget
+from manyheads.run.folder import RunFolder
 from manyheads.strategy import make_strategy
 from manyheads.threads import set_threads
 
@@ -116,7 +117,7 @@ def trainer(
         strategy=make_strategy(strategy, strategy_options, accelerator),
         num_nodes=num_nodes,
         precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
-        callbacks=[*callbacks, *([Trace(folder / "profile" / "trace.json")] if profile else [])],
+        callbacks=[*callbacks, *([Trace(RunFolder(folder).trace)] if profile else [])],
         logger=list(loggers),
         max_steps=-1 if max_steps is None else max_steps,
         max_epochs=-1 if max_epochs is None else max_epochs,

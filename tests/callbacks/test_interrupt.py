@@ -143,8 +143,8 @@ def test_ranks_leave_together(tmp_path: Path) -> None:
 def test_the_command_is_relative_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert resume_command(tmp_path / "here" / "runs" / "a") == "python train.py resume=runs/a"
-    assert resume_command(tmp_path / "b") == f"python train.py resume={tmp_path / 'b'}"
+    assert resume_command(tmp_path / "here" / "runs" / "a") == "manyheads train resume=runs/a"
+    assert resume_command(tmp_path / "b") == f"manyheads train resume={tmp_path / 'b'}"
 
 
 def test_a_step_that_a_validation_follows_has_it_first(fit: Any, tiny: Any, tmp_path: Path) -> None:

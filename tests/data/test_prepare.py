@@ -73,6 +73,7 @@ def test_out_of_range(options: dict, message: str) -> None:
         TextOptions(**options)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_reports_the_notes_and_the_settings(cli, tiny: list[str]) -> None:
     done = cli("train", *tiny, "data.lower_case=true", "data.near_duplicates=0.8", "data.contamination=5")
     assert done.code == 0, done.err

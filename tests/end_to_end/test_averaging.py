@@ -27,6 +27,7 @@ def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
     return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way", ["schedule_free", *(pytest.param(way, marks=pytest.mark.slow) for way in ("ema", "swa"))]
 )
@@ -72,6 +73,7 @@ def test_a_run_with_averaged_weights_stops_and_goes_on_to_the_bit(
     assert whole.results["val"]["loss"] == pytest.approx(min(rows), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_skipped_and_told(
     cli: Callable[..., Any], tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

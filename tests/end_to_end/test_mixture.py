@@ -52,6 +52,7 @@ def test_each_source_is_scored_whole_and_on_its_own(words: list[str], texts: dic
     assert any(note.startswith("training went through web 0.") for note in notes)
 
 
+@pytest.mark.slow
 def test_a_yaml_of_ones_own_is_the_same_run(
     words: list[str], corpus: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_yaml_of_ones_own_is_the_same_run(
     assert named.results["run"]["data_fingerprint"] == typed.results["run"]["data_fingerprint"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(words: list[str], cli: Callable[..., Any]) -> None:
     """Guards: sources that begin anew, or that are mixed otherwise, after a resume; over an epoch's end too."""
     more = ["++trainer.limit_val_batches=1", "trainer.val_every_n_steps=50", "++optim.schedule=constant", WEIGHTS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -72,7 +73,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     assert (results["run"]["status"], results["run"]["steps"], results["test"]) == ("interrupted", step, {})
     assert stopped.err.splitlines()[-1] == (
         f"error: Stopped by SIGTERM after step {step}, saved. "
-        f"Go on with: python train.py resume=outputs/runs/{stopped.folder.name}"
+        f"Go on with: manyheads train resume=outputs/runs/{stopped.folder.name}"
     )
     resumed = cli("train", f"resume={stopped.folder}")
     assert resumed.code == 0, resumed.err
@@ -88,6 +89,26 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     assert run["wall_seconds"] > results["run"]["wall_seconds"]
     assert all(torch.equal(value, weights(whole.folder)[name]) for name, value in weights(stopped.folder).items())
     assert without_speed(stopped.metrics) == without_speed(whole.metrics)
+
+
+def test_a_resumed_run_takes_the_optimizers_new_settings(
+    cli: Callable[..., Any], tiny_trained: Any, tmp_path: Path
+) -> None:
+    """Lightning loads those of before over them, while config.yaml says the new ones."""
+    run = tmp_path / "run"
+    shutil.copytree(tiny_trained.folder, run)
+    before = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"]
+    new = ["optim.lr=0.25", "optim.weight_decay=0.5", "optim.schedule=constant", "trainer.max_steps=7"]
+    done = cli("train", f"resume={run}", *new, "trainer.log_every_n_steps=1")
+    assert done.code == 0, done.err
+    after = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"]
+    assert {group["initial_lr"] for group in before}.isdisjoint({0.25})
+    rates = [group["lr"] for group in after if "adamw_lr" not in str(group.get("key"))]
+    assert set(rates) == {0.25}
+    assert {group["weight_decay"] for group in after} == {0.5, 0.0}
+    with (run / "metrics.csv").open(encoding="utf-8") as file:
+        row = list(csv.DictReader(file))[-1]
+    assert float(row["optim/lr"]) == 0.25
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ def test_a_stream_trains_and_every_byte_of_the_scored_splits_counts(
     assert results["test"]["bits_per_byte"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(
     tiny: list[str], cli: Callable[..., Any], accumulate: int

@@ -43,6 +43,7 @@ def make(folder: Path, **settings: Any) -> WandbLog:
     return made
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_process_do_not_mix_and_each_says_how_it_ended(tmp_path: Path) -> None:
     """Guards against a second run that logs into the first, a failed run shown as finished, and a step of W&B's own."""
     one = make(tmp_path / "one", config={"model": {"dim": 8}, "commit": "abc"}, tags=["t"], group="g", project="p")

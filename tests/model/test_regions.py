@@ -171,6 +171,7 @@ def test_layers_share_code_and_short_batches_are_compiled_once(monkeypatch: pyte
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_a_runs_mix_of_batches_is_compiled_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training and scoring, packed and whole, rows and widths that change: a second round of them compiles nothing, and
     torch's limit, past which it would quietly compile no more, is not met."""

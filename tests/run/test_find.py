@@ -29,7 +29,14 @@ def test_newest_first_whatever_kind() -> None:
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize(
     ("root", "count"),
-    [(".", 3), ("outputs", 3), ("outputs/runs", 2), (f"outputs/sweeps/{SWEPT}", 1), (f"outputs/runs/{OLD}", 1)],
+    [
+        (".", 3),
+        ("outputs", 3),
+        ("outputs/runs", 2),
+        ("outputs/sweeps", 1),
+        (f"outputs/sweeps/{SWEPT}", 1),
+        (f"outputs/runs/{OLD}", 1),
+    ],
 )
 def test_any_folder_above_the_runs_will_do(root: str, count: int) -> None:
     assert len(find_runs(Path(root))) == count

@@ -22,9 +22,19 @@ def test_keys_and_their_comments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["train", "eval"])
-def test_the_real_page_fits_a_screen_and_has_ten_examples(verb: str) -> None:
+def test_the_real_page_fits_a_screen_and_has_ten_examples(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     text = page(verb, f"python {verb}.py", CONF_DIR)
     assert max(map(len, text.splitlines())) <= WIDTH
     examples = text.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
     assert len(examples) == 10
     assert all(line.startswith(f"  python {verb}.py") for line in examples)
+
+
+def test_columns_fit_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal would break the explanations in mid-word."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = page("train", "python train.py", CONF_DIR)
+    part = text.partition("The most used settings")[2].partition("Examples:")[0].splitlines()[1:]
+    assert max(map(len, part)) <= 80
+    assert any(line.startswith(" " * 20) for line in part)

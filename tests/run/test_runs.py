@@ -98,3 +98,19 @@ def test_prune_asks_first(make_run: Make, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr("builtins.input", lambda _: "y")
     main(options)
     assert not Path("outputs/runs/a").exists()
+
+
+def test_a_narrow_terminal_leaves_texts_out_before_it_breaks_a_name(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    """A name that is broken cannot be copied."""
+    name = "2026-01-31_12-00-00-generation-transformer_512"
+    make_run(name)
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    found = {}
+    for width in ("110", "64"):
+        monkeypatch.setenv("COLUMNS", width)
+        main([])
+        found[width] = capsys.readouterr().out
+    assert all(name in out for out in found.values())
+    assert ("model" in found["110"], "model" in found["64"]) == (True, False)

@@ -14,7 +14,7 @@ from manyheads.lm import LM
 from manyheads.run.folder import RunFolder
 from manyheads.run.results import Results
 from manyheads.run.resume import Resumed
-from manyheads.run.screen import header, scores_table, shown, summary, tell_notes
+from manyheads.run.screen import _warmup_note, header, scores_table, shown, summary, tell_notes
 from manyheads.task.generation import Generation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network
 from manyheads.trainer import trainer
@@ -101,7 +101,7 @@ def test_the_end_has_the_scores_to_four_places_and_what_to_try(
     )
     lines = [line.strip() for line in text_of(console).splitlines() if line.strip()]
     assert [line.split() for line in lines[:3]] == [
-        ["loss", "perplexity", "bits", "per", "byte"],
+        ["best", "checkpoint", "loss", "perplexity", "bits", "per", "byte"],
         ["validation", "1.0000", "2.7183", "-"],
         ["test", "12345.6789", "3.0000", "2.0000"],
     ]
@@ -110,7 +110,7 @@ def test_the_end_has_the_scores_to_four_places_and_what_to_try(
         "run folder: outputs/runs/x",
         "Next:",
         'manyheads generate run=outputs/runs/x "The function returns"',
-        "python eval.py run=outputs/runs/x",
+        "manyheads eval run=outputs/runs/x",
     ]
 
 
@@ -148,3 +148,14 @@ def test_a_table_of_one_split(console: Console) -> None:
         ["loss"],
         ["validation", "1.0000"],
     ]
+
+
+def test_a_warm_up_that_the_run_does_not_outlast_is_told() -> None:
+    """The run would end before it has come to its learning rate, and nothing else shows it."""
+    config = OmegaConf.create({"optim": {"warmup_steps": 50}, "trainer": {"max_steps": 20}})
+    (note,) = _warmup_note(config)
+    assert note.startswith("the learning rate does not come to its peak: optim.warmup_steps=50 of 20 steps.")
+    config.trainer.max_steps = 51
+    assert _warmup_note(config) == []
+    config.trainer.max_steps = None
+    assert _warmup_note(config) == []

@@ -14,7 +14,7 @@ import torch
 from manyheads.callbacks.checkpoint import RunCheckpoint
 from manyheads.callbacks.step import is_fitting, step_is_done, training_is_over, validation_is_due
 from manyheads.errors import SIGNAL_BASE, Interrupted
-from manyheads.run.typed import assignment
+from manyheads.run.typed import assignment, command
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -150,7 +150,7 @@ class Interrupt(pl.Callback):
 
 def resume_command(folder: Path) -> str:
     """What a user types to go on with the run in `folder`."""
-    return f"python train.py {assignment('resume', folder.resolve())}"
+    return f"{command('train')} {assignment('resume', folder.resolve())}"
 
 
 def _name(signum: int) -> str:

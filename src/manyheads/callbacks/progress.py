@@ -139,7 +139,7 @@ class Progress(pl.Callback):
     def _parts(self, share: float) -> list[str]:
         """[percent, time left, loss, rate], as far as they are known; percent and time left always."""
         row = self.log_rows.last
-        parts = [f"{math.floor(share * 100):3d}%", self._time_left(share)]
+        parts = [f"{math.floor(share * 100 + 1e-9):3d}%", self._time_left(share)]
         if "train/loss" in row:
             parts.append(f"loss {number(row['train/loss'])}")
         if "perf/tokens_per_sec" in row:

@@ -59,8 +59,10 @@ class PyDocs(Source):
 
     @property
     def remarks(self) -> list[str]:
-        fraction = f"{self.validation_fraction:.3g}"
-        return [f"the standard library of Python {sys.version.split()[0]}; {fraction} each for validation and test"]
+        share = f"{self.validation_fraction:.3g}"
+        return [
+            f"the standard library of Python {sys.version.split()[0]}; {share} of the text each for validation and test"
+        ]
 
     def load(self, split: str) -> Dataset:
         from datasets import Dataset

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from manyheads.errors import UserError, check_range
 from manyheads.marks import builder_with
@@ -33,6 +34,32 @@ class Optimization(NamedTuple):
 def optimizer_builder(course: type[Course]) -> Callable[[Callable[..., Optimizer]], Callable[..., Optimization]]:
     """Marks a function as one that builds an optimizer, and gives it the keyword arguments of `course` besides its own."""
     return builder_with(course, Optimization)
+
+
+SETTINGS = ("initial_lr", "betas", "eps", "momentum", "nesterov", "weight_decay")
+"""What a user sets of a group of parameters; the rest of a group is state, or follows from these."""
+
+
+def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The settings of each group, once a schedule has noted each `initial_lr`."""
+    return [{name: group[name] for name in SETTINGS if name in group} for group in optimizer.param_groups]
+
+
+def set_again(optimizer: Optimizer, schedule: LambdaLR, asked: Sequence[dict[str, Any]]) -> None:
+    """Gives each group the settings of `settings_of` where loading a checkpoint has put those of an earlier process.
+
+    A group whose settings are the same is not touched, so that its rate stays what it was to the bit.
+    """
+    for i, (group, settings) in enumerate(zip(optimizer.param_groups, asked, strict=True)):
+        changed = {name: value for name, value in settings.items() if not _same(group[name], value)}
+        group.update(changed)
+        if "initial_lr" in changed:
+            schedule.base_lrs[i] = group["initial_lr"]
+            group["lr"] = group["initial_lr"] * schedule.lr_lambdas[i](schedule.last_epoch)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return list(one) == list(other) if isinstance(one, list | tuple) else one == other
 
 
 def check_betas(betas: Sequence[float]) -> tuple[float, float]:

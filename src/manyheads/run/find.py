@@ -47,7 +47,7 @@ def is_run_folder(path: Path) -> bool:
 
 
 def find_runs(root: Path = OUTPUTS) -> list[Run]:
-    """The runs under `root` (an outputs folder, one that holds an `outputs`, one of runs, or a sweep), newest first."""
+    """The runs under `root` (an outputs folder, one that holds an `outputs`, one of runs, one of sweeps, or a sweep), newest first."""
     found = {path.resolve(): path for path in _folders(root)}
     runs = [read_run(path, _name(path)) for path in found.values()]
     return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
@@ -122,6 +122,8 @@ def _folders(root: Path) -> Iterator[Path]:
         for sweep in _sorted(top / "sweeps"):
             yield from _children(sweep)
     yield from _children(root)
+    for folder in _sorted(root):  # an outputs/sweeps
+        yield from _children(folder)
 
 
 def _children(folder: Path) -> Iterable[Path]:

@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "predictions" / "test.jsonl"
 
     @property
+    def trace(self) -> Path:
+        """Where the time of a few steps went, in Chrome's trace format."""
+        return self.path / "profile" / "trace.json"
+
+    @property
     def export(self) -> Path:
         """The best weights in the Hugging Face layout."""
         return self.path / "export"

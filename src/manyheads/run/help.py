@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-WIDTH = 118
+WIDTH = 118  # at most
+_NARROWEST = 60
 _INDENT = 2
 _LEFT = 72  # a longer left column stands on a line of its own
 
@@ -175,14 +177,15 @@ def _listed(names: list[str], default: str | None) -> str:
 
 def _columns(rows: Iterable[tuple[str, str]]) -> str:
     found = list(rows)
-    widest = max((len(left) for left, _ in found if len(left) <= _LEFT), default=0)
+    width = min(WIDTH, max(_NARROWEST, shutil.get_terminal_size((WIDTH, 0)).columns))
+    widest = max((len(left) for left, _ in found if len(left) <= _LEFT * width // WIDTH), default=0)
     lines = []
     for left, right in found:
         start = " " * _INDENT + left.ljust(widest) + "  "
         if len(left) > widest:
             lines.append(start.rstrip())
             start = " " * (_INDENT + widest + 2)
-        wrapped = textwrap.wrap(right, WIDTH - _INDENT - widest - 2) or [""]
+        wrapped = textwrap.wrap(right, width - _INDENT - widest - 2) or [""]
         lines.append((start + wrapped[0]).rstrip())
         lines += [" " * (_INDENT + widest + 2) + more for more in wrapped[1:]]
     return "\n".join(lines) + "\n"

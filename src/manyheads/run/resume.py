@@ -15,6 +15,7 @@ from manyheads.errors import UserError, written
 from manyheads.run.checkpoint import read_checkpoint, read_tokenizer
 from manyheads.run.folder import RunFolder, read_config
 from manyheads.run.results import Results, read_results
+from manyheads.run.typed import command
 from manyheads.tokenizer.base import Tokenizer
 
 FIXED = ("model", "head", "tokenizer")
@@ -70,7 +71,7 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
         )
     checkpoint = folder.checkpoint("last")
     if not checkpoint.is_file():
-        raise UserError(f"resume={folder.path}: this run has no checkpoint yet. Start it anew with python train.py.")
+        raise UserError(f"resume={folder.path}: this run has no checkpoint yet. Start it anew with {command('train')}.")
     content = _read(checkpoint, [*LIGHTNINGS_KEYS, str(cfg.task._target_).rpartition(".")[2]])
     record = content["manyheads"]
     results = read_results(folder.results) if folder.results.is_file() else None

@@ -7,12 +7,12 @@ import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from manyheads.errors import EXIT_DONE, UserError
 from manyheads.run.find import OUTPUTS, Run, find_runs, pick_run
 from manyheads.run.prune import delete, plan, size
-from manyheads.run.table import as_json, diff_rows, diff_table, runs_table, size_text, sort_runs
+from manyheads.run.table import TEXTS, as_json, diff_rows, diff_table, runs_table, size_text, sort_runs
 
 _EPILOG = """\
 examples:
@@ -26,6 +26,9 @@ status: done, running, interrupted, failed; silent: not ended, but nothing writt
 damaged: results.json cannot be read; newer: written by a newer version
 exit codes: 0 done; 1 a mistake
 """
+
+
+_ANY_WIDTH = 10_000
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
     elif not runs:
         sys.stdout.write(f"no runs under {args.folder}. `manyheads train` makes one.\n")
     else:
-        _print(runs_table(runs, args.sort))
+        _print(*(runs_table(runs, args.sort, texts) for texts in (TEXTS, TEXTS[1:], ())))
         _notes(runs)
     return EXIT_DONE
 
@@ -156,13 +159,16 @@ def _notes(runs: list[Run]) -> None:
             sys.stderr.write(f"note: {run.note}\n")
 
 
-def _print(renderable: object) -> None:
+def _print(*tables: Any) -> None:
+    """Prints the first of the tables that fits into the terminal, else the last."""
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:  # a pipe has no width: never cut a line there
         console.width = 240
-    console.print(renderable)
+    room = Console(width=_ANY_WIDTH)  # a console finds no table to be wider than itself
+    fits = (table for table in tables if room.measure(table).maximum <= console.width)
+    console.print(next(fits, tables[-1]))
 
 
 def _count(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +18,7 @@ from manyheads.run.results import Results, value_of
 from manyheads.run.resume import Resumed
 from manyheads.run.secrets import mask
 from manyheads.run.table import size_text
-from manyheads.run.typed import assignment, shown
+from manyheads.run.typed import assignment, command, shown
 from manyheads.task.base import SplitSize, Task
 from manyheads.threads import threads_note
 from manyheads.tokenizer.base import Tokenizer
@@ -57,9 +57,8 @@ def header(
     console.print(table)
     changed = data_note(resumed.record, task.source) if resumed else None
     before = value_of(resumed.results, "run/threads") if resumed and resumed.results else None
-    tell_notes(
-        console, [*task.notes, *([changed] if changed else []), *threads_note(cfg.trainer.get("threads"), before)]
-    )
+    told = [*task.notes, *([changed] if changed else []), *threads_note(cfg.trainer.get("threads"), before)]
+    tell_notes(console, [*told, *_warmup_note(cfg)])
     if resumed:
         console.print(f"Resuming after step {resumed.step}.")
     console.print()
@@ -71,10 +70,11 @@ def tell_notes(console: Console, notes: Iterable[str]) -> None:
         console.print(Text(f"note: {mask(note)}", style="dim"))
 
 
-def scores_table(val: Mapping[str, float | None], test: Mapping[str, float | None]) -> Table:
-    """The scores of validation and test, a line each; None stands for a number that is not finite."""
+def scores_table(val: Mapping[str, float | None], test: Mapping[str, float | None], weights: str = "") -> Table:
+    """The scores of validation and test, a line each; None stands for a number that is not finite. `weights`: whose they
+    are."""
     table = Table(box=None, padding=(0, 3), header_style="bold")
-    table.add_column("")
+    table.add_column(weights)
     for name in test or val:
         table.add_column(name.replace("_", " "), justify="right")
     for split, scores in (("validation", val), ("test", test)):
@@ -86,7 +86,7 @@ def scores_table(val: Mapping[str, float | None], test: Mapping[str, float | Non
 def summary(console: Console, run: RunFolder, results: Results) -> None:
     """The end of a run: scores, speed, folder, and what to try next."""
     console.print()
-    console.print(scores_table(results["val"], results["test"]))
+    console.print(scores_table(results["val"], results["test"], "best checkpoint"))
     rate, memory = (value_of(results, f"perf/{name}") or 0 for name in ("tokens_per_sec", "peak_memory_bytes"))
     record = results["run"]
     console.print(
@@ -94,14 +94,27 @@ def summary(console: Console, run: RunFolder, results: Results) -> None:
         f"at most {size_text(memory)} of memory"
     )
     console.print(Text("run folder: ").append(shown(run.path), style="bold"), soft_wrap=True)
+    if run.trace.is_file():
+        console.print(Text(f"trace: {shown(run.trace)}, for ui.perfetto.dev or chrome://tracing"), soft_wrap=True)
     word = assignment("run", run.path)
-    lines = ("\nNext:", f'  manyheads generate {word} "The function returns"', f"  python eval.py {word}")
+    lines = ("\nNext:", f'  manyheads generate {word} "The function returns"', f"  {command('eval')} {word}")
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 
 
 def _split(name: str, counts: SplitSize) -> str:
     return f"{name} {counts['rows']:,} rows, {size_text(counts['bytes'])}, {counts['tokens']:,} tokens"
+
+
+def _warmup_note(cfg: DictConfig) -> list[str]:
+    """That the run ends before its warm-up does, if so."""
+    warmup, steps = OmegaConf.select(cfg, "optim.warmup_steps"), cfg.trainer.get("max_steps")
+    if not warmup or not steps or warmup < steps:
+        return []
+    return [
+        f"the learning rate does not come to its peak: optim.warmup_steps={warmup} of {steps:,} steps. Set it lower, or "
+        "optim.warmup_steps=null optim.warmup_fraction=0.05."
+    ]
 
 
 def _budget(cfg: DictConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ LOWER_IS_BETTER = frozenset(
 )
 """Names for which less is more, where a run's results do not say so themselves."""
 
+TEXTS = ("data", "model")
 _METRICS = ("val/bits_per_byte", "test/bits_per_byte")
 _COLORS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "damaged": "red"}
 
@@ -56,8 +58,8 @@ def as_json(runs: list[Run]) -> str:
     return json.dumps(rows, indent=2)
 
 
-def runs_table(runs: list[Run], metric: str | None = None) -> Any:
-    """A rich table: a row for each run, and `metric` as a column of its own."""
+def runs_table(runs: list[Run], metric: str | None = None, texts: Sequence[str] = TEXTS) -> Any:
+    """A rich table: a row for each run, what `texts` says of each, and `metric` as a column of its own."""
     from rich.table import Table
     from rich.text import Text
 
@@ -65,8 +67,8 @@ def runs_table(runs: list[Run], metric: str | None = None) -> Any:
     if metric is not None:
         metrics = [metric, *(name for name in metrics if name != metric)]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run", overflow="fold", min_width=12)
-    for column in ("status", "data", "model"):
+    table.add_column("run", no_wrap=True)  # a name is there to be copied
+    for column in ("status", *texts):
         table.add_column(column, no_wrap=True)
     for column in ("steps", *metrics):  # a header on two lines: eight columns fit into 80 characters
         table.add_column(column.replace("/", "/\n"), justify="right", no_wrap=True)
@@ -74,7 +76,7 @@ def runs_table(runs: list[Run], metric: str | None = None) -> Any:
         table.add_row(
             Text(run.name),
             Text(run.status, style=_COLORS.get(run.status, "dim")),
-            *(Text(run.text(key)) for key in ("data", "model", "steps")),
+            *(Text(run.text(key)) for key in (*texts, "steps")),
             *(number_text(run.numbers.get(name)) for name in metrics),
         )
     return table

@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 _PLAIN = re.compile(r"[A-Za-z0-9_/.:@%+-]+(?: +[A-Za-z0-9_/.:@%+-]+)*")
 """Values that Hydra's grammar reads as they are; it has no letters but those of ASCII outside of quotes."""
+
+
+def command(verb: str) -> str:
+    """How train or eval is called here: by the script, where one of the two was started, else by the console script."""
+    script = Path(sys.argv[0]).name
+    return f"python {verb}.py" if script in ("train.py", "eval.py") else f"manyheads {verb}"
 
 
 def assignment(key: str, path: Path) -> str:
