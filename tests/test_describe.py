@@ -47,6 +47,7 @@ def test_a_training_run_has_the_same_parameters_and_state(tiny: list[str], tiny_
     assert found["training_bytes"]["optimizer"] == sum(value.numel() * value.element_size() for value in tensors)
 
 
+@pytest.mark.slow
 def test_no_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(self: Source, split: str) -> Any:
         raise AssertionError("data was read")
@@ -57,6 +58,7 @@ def test_no_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert from_overrides(["tokenizer=character", "vocab_size=96"])["vocab_size"] == 96
 
 
+@pytest.mark.slow
 def test_activations_on_a_gpu_have_no_weights_of_attention() -> None:
     """GPT-2 has dropout: on a CPU its layers keep several tables [B, H, T, T] each."""
     words = ["model=gpt2", "model.num_layers=1", "tokenizer=byte", "task.seq_len=512", "task.batch_size=2"]
@@ -66,6 +68,7 @@ def test_activations_on_a_gpu_have_no_weights_of_attention() -> None:
     assert cpu["training_bytes"]["activations"] - gpu["training_bytes"]["activations"] > 2 * table
 
 
+@pytest.mark.slow
 def test_averages_are_a_copy_of_the_weights() -> None:
     plain, ema = (from_overrides(["model=nano", *more])["training_bytes"] for more in ([], ["callbacks.averaging=ema"]))
     assert (plain["averages"], ema["averages"]) == (0, plain["weights"])
@@ -84,6 +87,7 @@ def test_every_optimizers_state(optim: str) -> None:
     assert 0 <= taken["optimizer"] - 4 * numbers < 4 * 64
 
 
+@pytest.mark.slow
 def test_experts_of_which_a_token_uses_two(cli: Callable[..., Any]) -> None:
     found = from_overrides(["model=nano", "model.num_experts=8", "model.experts_per_token=2"])
     experts = found["parameters"]["feed-forward"]

@@ -132,6 +132,7 @@ def test_a_file_of_ones_own_is_scored_whole_on_the_splits_that_are_there(
     ]
 
 
+@pytest.mark.slow
 def test_the_runs_own_data_is_known_wherever_it_stands(
     tiny_trained: Any, figures: Callable[..., Figures], cli: Callable[..., Any], corpus: Path, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def test_debug_find_lr_says_what_to_set_and_keeps_the_curve(cli: Callable[..., A
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_each_steps_is_refused(cli: Callable[..., Any], tiny: list[str]) -> None:
     # guards: a curve of steps in tens
     done = cli("train", *tiny, "callbacks.find_lr=true")

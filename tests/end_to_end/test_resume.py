@@ -85,6 +85,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     assert str(stopped.folder) not in (stopped.folder / "config.yaml").read_text(encoding="utf-8")
     run = stopped.results["run"]
     assert (run["status"], run["steps"], run["started"]) == ("done", 14, results["run"]["started"])
+    assert (run["command"], run["resumes"]) == (results["run"]["command"], [f"manyheads train resume={stopped.folder}"])
     assert run["tokens_seen"] == whole.results["run"]["tokens_seen"]
     assert run["wall_seconds"] > results["run"]["wall_seconds"]
     assert all(torch.equal(value, weights(whole.folder)[name]) for name, value in weights(stopped.folder).items())

@@ -65,6 +65,10 @@ class Record:
         }
         if before.get("started"):
             self.provenance["started"] = before["started"]
+        self.provenance["resumes"] = []
+        if before.get("command"):
+            self.provenance["resumes"] = [*before.get("resumes", ()), self.provenance["command"]]
+            self.provenance["command"] = before["command"]
 
     def for_checkpoint(self, config_text: str) -> Callable[[LM], dict[str, Any]]:
         """Makes what a checkpoint carries as things stand: enough to rebuild the run from the file alone."""

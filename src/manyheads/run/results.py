@@ -31,7 +31,8 @@ class RunRecord(TypedDict, total=False):
     optim: str
     seed: int
     started: str  # ISO 8601 with the offset from UTC; of the first start when the run was resumed
-    command: str  # the command line, secrets masked
+    command: str  # the command line that began it, secrets masked
+    resumes: list[str]  # those that went on with it, in order
     git_commit: str | None  # None outside of a checkout
     git_dirty: bool | None  # whether tracked files had changes, or files were untracked
     versions: dict[str, str]  # of Python and the packages that can change a number

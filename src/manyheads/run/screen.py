@@ -73,7 +73,7 @@ def tell_notes(console: Console, notes: Iterable[str]) -> None:
 def scores_table(val: Mapping[str, float | None], test: Mapping[str, float | None], weights: str = "") -> Table:
     """The scores of validation and test, a line each; None stands for a number that is not finite. `weights`: whose they
     are."""
-    table = Table(box=None, padding=(0, 3), header_style="bold")
+    table = Table(box=None, padding=(0, 2), header_style="bold")
     table.add_column(weights)
     for name in test or val:
         table.add_column(name.replace("_", " "), justify="right")
