@@ -82,17 +82,18 @@ def steps(
     and ends the row by returning True.
 
     `network` needs `max_positions`, `new_cache(batch_size, max_len)` and `network(batch, cache) -> [B, T, D]`; its cache
-    `keep(rows)`, which drops the rows that have ended; `head` needs `logits([B, D]) -> [B, V]`. Both are in eval mode
-    meanwhile, and afterwards as they were, also when the iterator is closed early. Raises UserError for a
-    `max_new_tokens` or `context` out of range.
+    `keep(rows)`, which drops the rows that have ended; `head` needs `logits([B, D]) -> [B, V]`. A network that has
+    `for_decoding()` is read through what that gives. Both are in eval mode meanwhile, and afterwards as they were, also
+    when the iterator is closed early. Raises UserError for a `max_new_tokens` or `context` out of range.
     """
     check_count("max_new_tokens", max_new_tokens)
-    reader = _Reader(network, head, _limit(network, context), end_id, use_cache)
+    limit = _limit(network, context)
     rows = [
         _Row(number, [end_id, *prompt], _generator(seed, key))
         for number, (prompt, key) in enumerate(zip(prompts, keys or range(len(prompts)), strict=True))
     ]
     with eval_mode(network, head):
+        reader = _Reader(network, head, limit, end_id, use_cache)
         for remaining in range(max_new_tokens, 0, -1):
             if not rows:
                 return
@@ -132,7 +133,8 @@ class _Reader:
     """Logits of the next token of each row, through a cache where one is wanted and still has room."""
 
     def __init__(self, network: nn.Module, head: nn.Module, limit: int | None, pad: int, use_cache: bool) -> None:
-        self.network, self.limit, self.pad, self.use_cache = network, limit, pad, use_cache
+        self.limit, self.pad, self.use_cache = limit, pad, use_cache
+        self.network: Callable[[Batch, Any], Tensor] = getattr(network, "for_decoding", lambda: network)()
         self.logits = cast(Callable[[Tensor], Tensor], head.logits)
         self.new_cache = cast(Callable[[int, int], Any], network.new_cache)
         self.device = next((p.device for p in network.parameters()), torch.device("cpu"))
