@@ -53,4 +53,3 @@ def _class(kind: type[nn.Module]) -> type:
     for base in reversed(kind.__mro__[: kind.__mro__.index(nn.Module)]):
         members |= {name: value for name, value in vars(base).items() if not name.startswith(("__", "_abc_"))}
     return type(kind.__name__, (), {**members, "__call__": kind.forward})
-
