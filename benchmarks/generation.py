@@ -1,6 +1,7 @@
 """Greedy text with the cache over `transformers.generate`, which has loaded our export of the same weights.
 
-Every round asserts that both wrote the same tokens. Weights are random, larger than a start's, so that texts differ.
+The peer has its default dynamic cache, within inference mode. It is asserted that both wrote the same tokens. Weights are
+random, larger than a start's, so that texts differ.
 """
 
 from __future__ import annotations

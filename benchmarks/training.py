@@ -28,7 +28,10 @@ from manyheads.run.compose import compose
 
 LONG = ["task.batch_size=4"]
 """The long step, meant to take about 0.1 s on one thread; what it took is a row of `throughput`."""
-SHORT = ["model=nano", "tokenizer=byte", "optim=adamw", "task.batch_size=2", "task.seq_len=32"]
+SHORT = [
+    *("model=nano", "model.dim=32", "model.num_layers=1", "model.num_heads=2"),
+    *("tokenizer=byte", "optim=adamw", "task.batch_size=2", "task.seq_len=16"),
+]
 """The short step, meant to take about 2 ms on one thread; what it took is a row of `throughput`."""
 WHOLE = [
     "trainer.val_every_n_steps=1000000",  # what a validation takes is no step's time

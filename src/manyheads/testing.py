@@ -166,6 +166,10 @@ class ScriptedCache:
         self.room -= count
         assert self.room >= 0, "more was read than the cache was made for"
 
+    def keep(self, rows: Tensor) -> None:
+        """Drops every row but these places."""
+        self.texts = [self.texts[row] for row in rows.tolist()]
+
 
 @final
 class ScriptedHead(Head):

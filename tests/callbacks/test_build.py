@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from manyheads.build import CONF_DIR
 from manyheads.callbacks.averaging import Averaging
-from manyheads.callbacks.build import callbacks
+from manyheads.callbacks.build import STEP_HOOKS, callbacks
 from manyheads.callbacks.metrics_log import MetricsLog
 from manyheads.callbacks.nonfinite import StopWhenNotFinite
 from manyheads.callbacks.spikes import SkipSpikes
@@ -45,6 +46,19 @@ def test_saving_comes_after_deciding_and_leaving_after_saving(metrics: list[Any]
         *("Throughput", "RngState", "StopWhenNotFinite", "MetricsLog", "Progress", "Samples", "Averaging", "StopEarly"),
         *("RunCheckpoint", "Interrupt"),
     ]
+
+
+def test_hooks_of_a_step_are_called_where_there_is_something_to_do(metrics: list[Any]) -> None:
+    """Guards: a hook that a callback has, and that Lightning is told to pass over; and some fifty empty calls a step."""
+    made = make(metrics, patience=2, skip_spikes=3.0, norms_every_n_steps=5, system=True)
+    for callback in made:
+        own = {
+            hook
+            for hook in STEP_HOOKS
+            if any(hook in vars(kind) for kind in type(callback).__mro__[:-1] if kind is not pl.Callback)
+        }
+        assert {hook for hook in STEP_HOOKS if callable(getattr(callback, hook))} == own
+    assert sum(callable(getattr(callback, hook)) for callback in made for hook in STEP_HOOKS) < 20
 
 
 def test_what_is_switched_off_is_not_there(metrics: list[Any]) -> None:

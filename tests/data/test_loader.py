@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
-from manyheads.data.batches import PackedRows
+from manyheads.data.batches import PackedRows, as_is
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.packing import cut, single
 from manyheads.data.sampler import ResumableBatchSampler
@@ -32,6 +33,16 @@ def test_the_global_generator_is_left_alone(loader: ResumableLoader):
     before = torch.get_rng_state()
     list(loader)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_batches_are_those_of_torchs_loader(loader: ResumableLoader):
+    """Without workers they are made without it; the order and every tensor must be the same."""
+    theirs = list(DataLoader(loader.rows, batch_sampler=loader.order, collate_fn=as_is))
+    ours = list(loader)
+    assert len(ours) == len(theirs) == 5
+    for own, other in zip(ours, theirs, strict=True):
+        assert own.keys() == other.keys()
+        assert all(torch.equal(own[name], other[name]) for name in own)
 
 
 def test_state_is_what_was_handed_out(loader: ResumableLoader):

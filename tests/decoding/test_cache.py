@@ -43,6 +43,33 @@ def test_segments_that_come_late_leave_earlier_positions_real() -> None:
     assert segments.tolist() == [[1, 1, 1]]
 
 
+@pytest.mark.parametrize("rereading", [False, True])
+def test_rows_that_stay_keep_what_is_theirs(rereading: bool) -> None:
+    """Keys, values, segments and, of a network that reads again, the tokens: those of the first and third row."""
+    cache = Cache(num_layers=2, batch_size=3, max_len=3)
+    if rereading:
+        cache = RereadingCache(num_layers=2, batch_size=3, max_len=3, until=2)
+    ids = torch.tensor([[1, 2], [3, 4], [5, 6]])
+    segments = torch.tensor([[0, 1], [1, 1], [1, 1]])
+    cache.whole(Batch(input_ids=ids, segments=segments))
+    cache.segments(segments, 2)
+    states = ids.float()[:, None, :, None]
+    cache.update(0, states, -states)
+    cache.advance(2)
+    cache.keep(torch.tensor([0, 2]))
+    assert cache.batch_size == 2
+    key, value = cache.update(0, torch.full((2, 1, 1, 1), 7.0), torch.full((2, 1, 1, 1), -7.0))
+    assert key[:, 0, :, 0].tolist() == [[1, 2, 7], [5, 6, 7]]
+    assert torch.equal(value, -key)
+    kept = cache.segments(None, 1)
+    assert kept is not None
+    assert kept.tolist() == [[0, 1, 1], [1, 1, 1]]
+    whole = cache.whole(Batch(input_ids=torch.tensor([[8], [9]])))
+    assert (whole is not None) == rereading
+    if whole is not None:
+        assert whole["input_ids"].tolist() == [[1, 2, 8], [5, 6, 9]]
+
+
 def test_masks_by_hand() -> None:
     """Two new positions after one; padding sees itself, so that no softmax is over nothing."""
     device = torch.device("cpu")

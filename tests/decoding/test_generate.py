@@ -77,6 +77,13 @@ def test_a_row_ends_at_its_end_token_and_the_others_go_on(use_cache: bool, limit
     assert [len(row) for row in found] == [0, 5, 8]
 
 
+def test_a_finished_row_is_read_no_more() -> None:
+    """Rows that go on must not be read among those that are over: the shapes would stay as they began."""
+    network, head = scripted(ending, V)
+    generate(network, head, [[0], [2], [1]], end_id=END, max_new_tokens=30)
+    assert network.shapes == [(3, 2), (3, 1), (3, 1), (2, 1), (1, 1)]
+
+
 def test_a_finished_long_row_makes_room() -> None:
     network, head = scripted(lambda read: END if len(read) > 9 else rule(read), V, max_positions=10)
     found = generate(network, head, [[1] * 8, [2]], end_id=END, max_new_tokens=8)

@@ -34,6 +34,20 @@ def test_both_ways_to_compute_it_agree_with_torch(dtype: torch.dtype) -> None:
     torch.testing.assert_close(norm.weight.grad, scale.grad)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dim", [8, 24, 96, 128, 768])
+def test_no_score_depends_on_whether_gradients_are_wanted(dim: int, dtype: torch.dtype) -> None:
+    """Without them it is torch's own call: the same to the bit, so that validation and training agree."""
+    torch.manual_seed(dim)
+    norm = RMSNorm(dim, eps=1e-5).to(dtype)
+    nn.init.normal_(norm.weight)
+    for shape in ((1, 1), (8, 1), (3, 17)):
+        x = torch.randn(*shape, dim, dtype=dtype)
+        wanted = norm(x)
+        with torch.inference_mode():
+            assert torch.equal(norm(x), wanted)
+
+
 def test_layer_norm_has_a_bias_when_asked() -> None:
     norms = [NORMS["layernorm"](4, 1e-5, bias) for bias in (True, False)]
     assert [isinstance(norm, nn.LayerNorm) and norm.bias is not None for norm in norms] == [True, False]

@@ -31,6 +31,15 @@ from manyheads.metric.base import Metric
 from manyheads.optim.averaging import Kind, RunningAverage
 from manyheads.task.base import Task
 
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+
 
 @builder
 def callbacks(
@@ -141,7 +150,19 @@ def callbacks(
         *(_system_metrics() if system else []),
     ]
     leave = Interrupt(checkpoint=checkpoint, resume=resume_command(folder))
-    return [*watch, log, *asked, *shown, *finders, Averaging(running), *early, checkpoint, leave]
+    return passed_over([*watch, log, *asked, *shown, *finders, Averaging(running), *early, checkpoint, leave])
+
+
+def passed_over(callbacks: list[pl.Callback]) -> list[pl.Callback]:
+    """The callbacks, whose hooks of a step that do nothing are None: Lightning passes over what it cannot call.
+
+    It would call some fifty of them in every step.
+    """
+    for callback in callbacks:
+        for hook in STEP_HOOKS:
+            if getattr(type(callback), hook) is getattr(pl.Callback, hook):
+                setattr(callback, hook, None)
+    return callbacks
 
 
 def check_averaging(kind: Kind | None, decay: float, start: float | None) -> RunningAverage | None:

@@ -33,16 +33,21 @@ class ResumableLoader(DataLoader[Batch]):
             # a generator of its own: the default one would draw a number from the global one at each epoch
             generator=torch.Generator().manual_seed(sampler.seed[0]),
         )
-        self.order = sampler
+        self.rows, self.order = rows, sampler
         self._handed = 0
         self._from: Place = sampler.state_dict()
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Starts at the first `next`, not before: Lightning says which epoch it is only after it has called `iter`."""
         self._from, self._handed = self.order.state_dict(), 0
-        for batch in super().__iter__():
+        for batch in self._batches():
             self._handed += 1
             yield batch
+
+    def _batches(self) -> Iterator[Batch]:
+        if self.num_workers or self.pin_memory:
+            return super().__iter__()
+        return map(self.rows.__getitems__, self.order)  # the same, in half of the time
 
     def state_dict(self) -> dict[str, Any]:
         """The place after the last batch that was handed out."""

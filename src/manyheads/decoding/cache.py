@@ -62,6 +62,14 @@ class Cache:
         """Counts `num_new` positions as read; called once, after every layer has been updated."""
         self.length += num_new
 
+    def keep(self, rows: Tensor) -> None:
+        """Drops every row but `rows`, [N] int64 places."""
+        self.batch_size = len(rows)
+        for store in (self._keys, self._values):
+            store[:] = [None if room is None else room[rows] for room in store]
+        if self._segments is not None:
+            self._segments = self._segments[rows]
+
     def _append(self, store: list[Tensor | None], layer: int, new: Tensor) -> Tensor:
         room = store[layer]
         if room is None:
@@ -90,6 +98,12 @@ class RereadingCache(Cache):
             new = {name: torch.cat((self._read[name], tensor), 1) for name, tensor in new.items()}
         self._read = Batch(**new)  # type: ignore[typeddict-item]
         return self._read if self.length + ids.shape[1] > self.until else None
+
+    def keep(self, rows: Tensor) -> None:
+        """Drops every row but `rows`, [N] int64 places."""
+        super().keep(rows)
+        if self._read is not None:
+            self._read = Batch(**{name: tensor[rows] for name, tensor in self._read.items()})  # type: ignore[typeddict-item]
 
 
 def causal_mask(

@@ -81,17 +81,19 @@ def steps(
     that many are read on, counted from position 0 again. `on_token(row, token)` hears of every token but the end token,
     and ends the row by returning True.
 
-    `network` needs `max_positions`, `new_cache(batch_size, max_len)` and `network(batch, cache) -> [B, T, D]`; `head`
-    needs `logits([B, D]) -> [B, V]`. Both are in eval mode meanwhile, and afterwards as they were, also when the
-    iterator is closed early. Raises UserError for a `max_new_tokens` or `context` out of range.
+    `network` needs `max_positions`, `new_cache(batch_size, max_len)` and `network(batch, cache) -> [B, T, D]`; its cache
+    `keep(rows)`, which drops the rows that have ended; `head` needs `logits([B, D]) -> [B, V]`. A network that has
+    `for_decoding()` is read through what that gives. Both are in eval mode meanwhile, and afterwards as they were, also
+    when the iterator is closed early. Raises UserError for a `max_new_tokens` or `context` out of range.
     """
     check_count("max_new_tokens", max_new_tokens)
-    reader = _Reader(network, head, _limit(network, context), end_id, use_cache)
+    limit = _limit(network, context)
     rows = [
         _Row(number, [end_id, *prompt], _generator(seed, key))
         for number, (prompt, key) in enumerate(zip(prompts, keys or range(len(prompts)), strict=True))
     ]
     with eval_mode(network, head):
+        reader = _Reader(network, head, limit, end_id, use_cache)
         for remaining in range(max_new_tokens, 0, -1):
             if not rows:
                 return
@@ -131,12 +133,13 @@ class _Reader:
     """Logits of the next token of each row, through a cache where one is wanted and still has room."""
 
     def __init__(self, network: nn.Module, head: nn.Module, limit: int | None, pad: int, use_cache: bool) -> None:
-        self.network, self.limit, self.pad, self.use_cache = network, limit, pad, use_cache
+        self.limit, self.pad, self.use_cache = limit, pad, use_cache
+        self.network: Callable[[Batch, Any], Tensor] = getattr(network, "for_decoding", lambda: network)()
         self.logits = cast(Callable[[Tensor], Tensor], head.logits)
         self.new_cache = cast(Callable[[int, int], Any], network.new_cache)
         self.device = next((p.device for p in network.parameters()), torch.device("cpu"))
         self.cache: Any = None
-        self.cached: list[_Row] = []  # the cache's rows, finished ones included
+        self.cached: list[_Row] = []  # the cache's rows
         self.room = 0
         self.length = 0  # positions that the cache holds, padding included
 
@@ -146,21 +149,19 @@ class _Reader:
         if self.room == 0:
             hidden = self._read_windows(rows, remaining)
             return self.logits(hidden)
-        hidden = self.network(self._next_tokens(), self.cache)[:, -1]
-        self.room, self.length = self.room - 1, self.length + 1
         if len(rows) < len(self.cached):
-            hidden = hidden[self._tensor([i for i, row in enumerate(self.cached) if row.live])]
+            self.cache.keep(self._tensor([i for i, row in enumerate(self.cached) if row.live]))
+            self.cached = rows
+        hidden = self.network(self._next_tokens(rows), self.cache)[:, -1]
+        self.room, self.length = self.room - 1, self.length + 1
         return self.logits(hidden)
 
-    def _next_tokens(self) -> Batch:
-        """Each row's newest token; padding in rows that have ended."""
-        ids = self._tensor([[row.window[-1] if row.live else self.pad] for row in self.cached])
-        if all(row.live and len(row.window) == self.length + 1 for row in self.cached):
+    def _next_tokens(self, rows: list[_Row]) -> Batch:
+        """Each row's newest token."""
+        ids = self._tensor([[row.window[-1]] for row in rows])
+        if all(len(row.window) == self.length + 1 for row in rows):
             return Batch(input_ids=ids)  # no row was padded, so that the cache knows the positions
-        places = self._tensor([[len(row.window) - 1 if row.live else 0] for row in self.cached])
-        if all(row.live for row in self.cached):
-            return Batch(input_ids=ids, positions=places)
-        return Batch(input_ids=ids, positions=places, segments=self._tensor([[int(row.live)] for row in self.cached]))
+        return Batch(input_ids=ids, positions=self._tensor([[len(row.window) - 1] for row in rows]))
 
     def _read_windows(self, rows: list[_Row], remaining: int) -> Tensor:
         for row in rows:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.model.attention import Attention, Context
@@ -24,34 +25,37 @@ class Block(nn.Module, ABC):
         self.attention = attention
         self.feed_forward_norm = norm() if self.two_norms else nn.Identity()
         self.feed_forward = feed_forward
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     @abstractmethod
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor: ...
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 class PreNormBlock(Block):
     """x + f(norm(x)) (Xiong et al. 2020, figure 1b; GPT-2, Llama)."""
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), context, layer))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        x = x + self._drop(self.attention(self.attention_norm(x), context, layer))
+        return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class PostNormBlock(Block):
     """norm(x + f(x)) (Vaswani et al. 2017, section 3.1)."""
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
-        x = self.attention_norm(x + self.dropout(self.attention(x, context, layer)))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        x = self.attention_norm(x + self._drop(self.attention(x, context, layer)))
+        return self.feed_forward_norm(x + self._drop(self.feed_forward(x)))
 
 
 class ParallelBlock(Block):
     """x + attention(norm(x)) + feed_forward(another norm(x)) (GPT-NeoX-20B: Black et al. 2022, section 2.1)."""
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
-        attended = self.dropout(self.attention(self.attention_norm(x), context, layer))
-        return x + attended + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        attended = self._drop(self.attention(self.attention_norm(x), context, layer))
+        return x + attended + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class ParallelOneNormBlock(Block):
@@ -62,7 +66,7 @@ class ParallelOneNormBlock(Block):
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
         normed = self.attention_norm(x)
-        return x + self.dropout(self.attention(normed, context, layer)) + self.dropout(self.feed_forward(normed))
+        return x + self._drop(self.attention(normed, context, layer)) + self._drop(self.feed_forward(normed))
 
 
 BLOCKS: dict[str, dict[str, type[Block]]] = {

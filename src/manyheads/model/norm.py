@@ -17,6 +17,8 @@ class RMSNorm(nn.RMSNorm):
         assert eps is not None
         if x.device.type != "cpu" or x.dtype != weight.dtype or weight.dtype not in (torch.float32, torch.float64):
             return F.rms_norm(x, self.normalized_shape, weight, eps)
+        if not torch.is_grad_enabled():
+            return F.rms_norm(x, self.normalized_shape, weight, eps)  # the same to the bit, in fewer calls
         # the backward pass of F.rms_norm on a CPU takes several times as long as this one
         scale = torch.rsqrt(torch.linalg.vecdot(x, x) / x.shape[-1] + eps).unsqueeze(-1)
         return x * scale * weight

@@ -21,8 +21,7 @@ class Rotation(NamedTuple):
 
     def rotate(self, x: Tensor) -> Tensor:
         """Turns each pair (i, i + K/2) of [B, T, H, K] by its angle; computed in float32, returned in x's precision."""
-        first, second = x.chunk(2, -1)
-        return torch.addcmul(x * self.cos, torch.cat((second, first), -1), self.sin).to(x.dtype)
+        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin).to(x.dtype)
 
 
 class Positions(nn.Module, ABC):

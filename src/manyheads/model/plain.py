@@ -1,0 +1,55 @@
+"""A network without what torch does around each call of a module, for decoding, whose calls are many and small."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from torch import nn
+
+from manyheads.model.attention import Attention
+from manyheads.model.block import ParallelBlock, ParallelOneNormBlock, PostNormBlock, PreNormBlock
+from manyheads.model.feed_forward import FeedForward
+from manyheads.model.norm import RMSNorm
+from manyheads.model.positions import Alibi, Learned, NoPositions, Rotary, Sinusoidal
+
+BLOCKS = (PreNormBlock, PostNormBlock, ParallelBlock, ParallelOneNormBlock)
+POSITIONS = (Rotary, Learned, Sinusoidal, Alibi, NoPositions)
+LEAVES = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.Identity, RMSNorm)
+KNOWN: frozenset[type[nn.Module]] = frozenset({*BLOCKS, *POSITIONS, *LEAVES, Attention, FeedForward})
+"""Whose `forward` asks nothing of a module but its parameters, its parts and its settings."""
+
+
+def plain(module: nn.Module, known: frozenset[type[nn.Module]] = KNOWN) -> Any:
+    """What computes the same as `module`, by the same code: its `forward`, bound to an object that is no module.
+
+    A module looks for hooks at each call, and for each parameter and part in tables of its own; half of the time that a
+    small network takes for one token goes there. Parameters are shared, and lists of modules become lists. A module of
+    another class than those known, one with hooks, and one that is compiled stays as it is. Serves until parameters are
+    replaced or the mode is changed.
+    """
+    if type(module) is nn.ModuleList:
+        return [plain(part, known) for part in module]
+    if type(module) not in known or _is_watched(module):
+        return module
+    made: Any = _class(type(module))()
+    tables = ("_parameters", "_buffers", "_modules")
+    made.__dict__.update({name: value for name, value in vars(module).items() if name not in tables})
+    made.__dict__.update({**module._parameters, **module._buffers})
+    made.__dict__.update({name: None if part is None else plain(part, known) for name, part in module._modules.items()})
+    return made
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether a call is more than `forward` of its class."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or module._compiled_call_impl is not None or "forward" in vars(module)
+
+
+@functools.cache
+def _class(kind: type[nn.Module]) -> type:
+    """A class with the methods that `kind` adds to nn.Module."""
+    members: dict[str, Any] = {}
+    for base in reversed(kind.__mro__[: kind.__mro__.index(nn.Module)]):
+        members |= {name: value for name, value in vars(base).items() if not name.startswith(("__", "_abc_"))}
+    return type(kind.__name__, (), {**members, "__call__": kind.forward})
