@@ -127,7 +127,7 @@ def test_a_file_of_ones_own_is_scored_whole_on_the_splits_that_are_there(
     said = cli("eval", *words).out
     assert "note: other data than the run was trained on" in said
     assert ("all of it as the test split" in said) == (path == "data.path=other.txt")
-    assert [name for name in ("validation", "test") if f"\n   {name} " in said] == [
+    assert [name for name in ("validation", "test") if f"\n  {name} " in said] == [
         {"val": "validation"}.get(name, name) for name in splits
     ]
 

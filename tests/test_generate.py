@@ -16,8 +16,8 @@ from manyheads.build import CONF_DIR
 from manyheads.decoding.text import Options
 from manyheads.errors import UserError
 from manyheads.generate import HELP, generate, generate_main, read_prompts, read_settings, split_arguments
+from manyheads.head.next_token import NextToken
 from manyheads.load import load
-from manyheads.model.decoder import Decoder
 from manyheads.testing import tiny_run
 
 KEYS = {"run", "checkpoint", "device", "allow", "input", "to", *Options.__dataclass_fields__}
@@ -231,15 +231,15 @@ def test_tokens_are_shown_as_they_come(run: Path, monkeypatch: pytest.MonkeyPatc
     found = ((prompt, list(lm.stream(prompt, temperature=0, max_new_tokens=2))) for prompt in map(chr, range(33, 127)))
     plain = (each for each in found if len(each[1]) == 2 and "".join(each[1]).isalnum())
     prompt, pieces = next(plain)
-    screen, calls, forward = Terminal(), [], Decoder.forward
+    screen, calls, logits = Terminal(), [], NextToken.logits
 
-    def breaks(self: Decoder, *args: Any) -> Any:
+    def breaks(self: NextToken, *args: Any) -> Any:
         calls.append(screen.text)
         if len(calls) == 3:
             raise Broken
-        return forward(self, *args)
+        return logits(self, *args)
 
-    monkeypatch.setattr(Decoder, "forward", breaks)
+    monkeypatch.setattr(NextToken, "logits", breaks)
     monkeypatch.setattr(sys, "stdout", screen)
     with pytest.raises(Broken):
         generate([prompt], run=run, device="cpu", temperature=0, max_new_tokens=9)
