@@ -171,6 +171,8 @@ def test_the_peak_that_torchs_profiler_sees(every: int | None) -> None:
     build = partial(make, vocab_size=64, dim=128, num_layers=6, dropout=0.0)
     told = activation_bytes(build, batch_size=8, seq_len=128, recompute_every=every)
     network, head = build()  # type: ignore[misc]
+    if every:
+        recompute_blocks(network, every)
     batch = rows(8, 128)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         head(network(batch), batch).loss_sum.backward()

@@ -84,10 +84,11 @@ def test_secrets_are_masked_in_the_log(screen: RunConsole, tmp_path: Path, monke
 
 def test_a_closed_log_takes_no_more_and_the_screen_does(screen: RunConsole, tmp_path: Path) -> None:
     screen.log_to(tmp_path / "train.log")
+    screen.print("before")
     screen.close()
     screen.close()
     screen.print("later")
-    assert (tmp_path / "train.log").read_text() == ""
+    assert (tmp_path / "train.log").read_text() == "before\n"
     assert "later" in screen.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -133,13 +134,27 @@ def test_the_log_ends_with_what_the_run_ended_with(tmp_path: Path) -> None:
         console = RunConsole(file=io.StringIO())
         with contextlib.suppress(UserError, RuntimeError), contextlib.closing(console):
             console.log_to(tmp_path / name)
+            console.print("begun")
             if error:
                 raise error
-    assert (tmp_path / "a").read_text() == "error: set b\n"
+    assert (tmp_path / "a").read_text() == "begun\nerror: set b\n"
     found = (tmp_path / "c").read_text()
-    assert found.startswith("error: Traceback (most recent call last):\n")
+    assert found.startswith("begun\nerror: Traceback (most recent call last):\n")
     assert found.endswith("RuntimeError: planted\n")
-    assert (tmp_path / "d").read_text() == ""
+    assert (tmp_path / "d").read_text() == "begun\n"
+
+
+def test_what_ends_before_anything_is_said_leaves_the_log_as_it_was(tmp_path: Path) -> None:
+    """A resume that is refused while its parts are built."""
+    log = tmp_path / "train.log"
+    for before in (None, "of before\n"):
+        if before is not None:
+            log.write_text(before)
+        console = RunConsole(file=io.StringIO())
+        with contextlib.suppress(UserError), contextlib.closing(console):
+            console.log_to(log)
+            raise UserError("refused")
+        assert (log.read_text() if log.exists() else None) == before
 
 
 RANKS = """

@@ -35,17 +35,17 @@ class RunConsole(Console):
         super().__init__(highlight=False, soft_wrap=False, **options)
         if not self.is_terminal and "width" not in options and "COLUMNS" not in os.environ:
             self.width = PIPED_WIDTH
-        self._log: Console | None = None
+        self._path: Path | None = None
+        self._log: _MaskingConsole | None = None
         self._waiting: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self._heard: list[Callable[[], None]] = []
 
     def log_to(self, path: Path) -> None:
-        """Opens the log, appending; what was printed before goes first."""
-        file = path.open("a", encoding="utf-8", buffering=1)
-        self._log = _MaskingConsole(file=file, width=LOG_WIDTH, color_system=None, highlight=False)
-        for objects, options in self._waiting:
-            self._log.print(*objects, **options)
-        self._waiting.clear()
+        """Logs there, appending; what was printed before goes first.
+
+        The file is opened when something is to be written, so that a resume which is refused leaves it as it was.
+        """
+        self._path = path
         self._heard = [_hear_logging(self._say), _hear_warnings(self._say)]
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -53,10 +53,8 @@ class RunConsole(Console):
         super().print(*objects, **options)
         if any(isinstance(item, Control | NewLine) for item in objects):  # from a live display
             return
-        if self._log is None:
-            self._waiting.append((objects, options))
-        else:
-            self._log.print(*objects, **options)
+        self._waiting.append((objects, options))
+        self._write()
 
     def on_broken_pipe(self) -> None:
         """Ends as every verb does whose reader went away; rich's own way out is exit code 1."""
@@ -75,11 +73,22 @@ class RunConsole(Console):
             if (error := sys.exc_info()[1]) is not None:
                 self._say("error: " + (explain(error).text or "".join(traceback.format_exception(error)).rstrip()))
             self._log.file.close()
-            self._log = None
+        self._log = self._path = None
 
     def _say(self, text: str) -> None:
-        if self._log is not None:
-            self._log.print(mask_said(text), markup=False, soft_wrap=True)
+        self._waiting.append(((mask_said(text),), {"markup": False, "soft_wrap": True}))
+        self._write()
+
+    def _write(self) -> None:
+        """Writes what waits into the log, if it is known where that is."""
+        if self._path is None:
+            return
+        if self._log is None:
+            file = self._path.open("a", encoding="utf-8", buffering=1)
+            self._log = _MaskingConsole(file=file, width=LOG_WIDTH, color_system=None, highlight=False)
+        waiting, self._waiting = self._waiting, []
+        for objects, options in waiting:
+            self._log.print(*objects, **options)
 
 
 class _ToLog(logging.Handler):
