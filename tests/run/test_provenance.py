@@ -62,7 +62,8 @@ def test_without_git_nothing_is_claimed(checkout: Path, monkeypatch: pytest.Monk
 
 def test_versions_are_those_that_are_installed() -> None:
     found = versions()
-    assert found["torch"] == importlib.metadata.version("torch")
+    assert found["torch"] == torch.__version__
+    assert found["datasets"] == importlib.metadata.version("datasets")
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"manyheads", "pytorch-lightning", "hydra-core", "datasets", "tokenizers"} <= set(found)
 

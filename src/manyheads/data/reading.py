@@ -71,13 +71,13 @@ def decoded(path: Path, encoding: str) -> Iterator[str]:
             waiting = len(decoder.getstate()[0])
             try:
                 yield decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
+                if not isinstance(error, UnicodeDecodeError) or "BOM" in error.reason:  # the latter from Python 3.13 on
+                    raise UserError(
+                        f"data.path={path} is not {encoding.upper()}: it does not start with a BOM. "
+                        "Set data.encoding to the file's own, e.g. utf-16-le or utf-8."
+                    ) from error
                 raise _wrong_encoding(path, encoding, done - waiting + error.start, error) from error
-            except UnicodeError as error:  # UTF-16 without the mark that says its byte order
-                raise UserError(
-                    f"data.path={path} is not {encoding.upper()}: {error}. Set data.encoding to the file's own, "
-                    "e.g. utf-16-le or utf-8."
-                ) from error
             if not chunk:
                 return
             done += len(chunk)

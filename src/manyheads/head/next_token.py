@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
+from manyheads.decoding.linear import linear
 from manyheads.errors import UserError, check_count, check_range
 from manyheads.head.base import Head, HeadOutput, Objective, Scores
 from manyheads.head.large_vocabulary import Sums, chunk_rows, chunked_loss
@@ -83,7 +84,7 @@ class NextToken(Head):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log probabilities [..., V] of hidden states [..., D]."""
-        logits = F.linear(hidden, self.weight, self.bias)
+        logits = linear(hidden, self.weight, self.bias)
         if self.softcap is None:
             return logits
         return self.softcap * torch.tanh(_wide(logits) / self.softcap)

@@ -104,7 +104,10 @@ class Attention(nn.Module):
             key = self.key_norm(key.to(wide)).to(value.dtype)
         if context.rotation is not None:
             query, key = context.rotation.rotate(query), context.rotation.rotate(key)
-        query, key = query.transpose(1, 2), key.transpose(1, 2)
+        return self.attend(query.transpose(1, 2), key.transpose(1, 2), value, context, layer)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context, layer: int) -> Tensor:
+        """What the new positions gather, [B, T, D], given their queries [B, H, T, K], and keys and values [B, G, T, K]."""
         if context.cache is not None:
             key, value = context.cache.update(layer, key, value)
         mixed = self._mix(query, key, value, context)  # [B, H, T, K]

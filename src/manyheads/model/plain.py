@@ -11,6 +11,7 @@ from manyheads.model.attention import Attention
 from manyheads.model.block import ParallelBlock, ParallelOneNormBlock, PostNormBlock, PreNormBlock
 from manyheads.model.feed_forward import FeedForward
 from manyheads.model.norm import RMSNorm
+from manyheads.model.plain_parts import JointAttention, Linear, MirroredNorm
 from manyheads.model.positions import Alibi, Learned, NoPositions, Rotary, Sinusoidal
 
 BLOCKS = (PreNormBlock, PostNormBlock, ParallelBlock, ParallelOneNormBlock)
@@ -24,14 +25,30 @@ def plain(module: nn.Module, known: frozenset[type[nn.Module]] = KNOWN) -> Any:
     """What computes the same as `module`, by the same code: its `forward`, bound to an object that is no module.
 
     A module looks for hooks at each call, and for each parameter and part in tables of its own; half of the time that a
-    small network takes for one token goes there. Parameters are shared, and lists of modules become lists. A module of
-    another class than those known, one with hooks, and one that is compiled stays as it is. Serves until parameters are
-    replaced or the mode is changed.
+    small network takes for one token goes there. Lists of modules become lists, and some parts become what computes the
+    same in fewer calls (`plain_parts`). A module of another class than those known, one with hooks, and one that is
+    compiled stays as it is. Serves until a weight or the mode is changed.
     """
     if type(module) is nn.ModuleList:
         return [plain(part, known) for part in module]
     if type(module) not in known or _is_watched(module):
         return module
+    return _in_fewer_calls(module, _bound(module, known))
+
+
+def _in_fewer_calls(module: nn.Module, bound: Any) -> Any:
+    """The part that stands for a module in decoding; `bound` where there is none."""
+    on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+    if type(module) is nn.Linear:
+        return Linear(module.weight, module.bias)
+    if type(module) is RMSNorm and on_cpu:
+        return MirroredNorm(module, bound)
+    if type(module) is Attention and JointAttention.suits(module) and not any(map(_is_watched, module.children())):
+        return JointAttention(module, bound)
+    return bound
+
+
+def _bound(module: nn.Module, known: frozenset[type[nn.Module]]) -> Any:
     made: Any = _class(type(module))()
     tables = ("_parameters", "_buffers", "_modules")
     made.__dict__.update({name: value for name, value in vars(module).items() if name not in tables})

@@ -19,8 +19,11 @@ PACKAGES = ("manyheads", "torch", "pytorch-lightning", "hydra-core", "tokenizers
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that can change a number."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+    """The versions of Python and of the packages that can change a number; torch's says for which device it was built."""
+    import torch
+
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | found | {"torch": str(torch.__version__)}
 
 
 def git_state(where: Path | None = None) -> tuple[str | None, bool | None]:
