@@ -24,6 +24,17 @@ LOSS_UNIT = 1024.0
 """What the sum of losses is divided by before backward: a power of two, so the division is exact. It only keeps the
 numbers of half-precision gradients in range and is multiplied back when gradients are normalised."""
 
+SET_OFTEN = frozenset({"_current_fx_name", "_step_count", "_tokens", "steps_done", "last_grad_norm"})
+
+EMPTY_HOOKS = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+)
+"""Of every step. Lightning passes over what it cannot call."""
+
 
 class LM(pl.LightningModule):
     """Trains and scores a network with a head.
@@ -64,11 +75,13 @@ class LM(pl.LightningModule):
         self._tokens: Tensor | int = 0
         self._total_steps: float | None = None
         self._weights: list[nn.Parameter] | None = None
+        self.__dict__.update(dict.fromkeys(EMPTY_HOOKS))
         self._asked: list[dict[str, Any]] = []  # the optimizer's settings, before a checkpoint's are loaded over them
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes which hook it is in some fifty times a step; a module looks at each value for a parameter
-        if name == "_current_fx_name":
+        # a module looks at each value for a parameter, and these are set often: Lightning notes which hook it is in
+        # some fifty times a step
+        if name in SET_OFTEN:
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,11 +163,16 @@ class _NoProfiler(PassThroughProfiler):
 
 class _EpochLoop(_TrainingEpochLoop):
     """Validates after every n optimizer steps. Lightning counts batches, which drift away from the steps under
-    accumulation: the last step of an epoch has what batches are left."""
+    accumulation: the last step of an epoch has what batches are left. It also reads the signature of `training_step` anew
+    in every step."""
 
     def __init__(self, trainer: pl.Trainer, val_every_n_steps: int, max_steps: int) -> None:
         super().__init__(trainer, max_steps=max_steps)
         self.val_every_n_steps = val_every_n_steps
+
+    def _build_kwargs(self, kwargs: OrderedDict[str, Any], batch: Any, batch_idx: int) -> OrderedDict[str, Any]:
+        kwargs["batch"], kwargs["batch_idx"] = batch, batch_idx
+        return kwargs
 
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
         if not self._should_check_val_epoch():

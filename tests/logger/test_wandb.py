@@ -150,8 +150,34 @@ def test_a_failing_call_never_stops_a_training(
         log.close()
     assert [record.message for record in caplog.records] == [
         "W&B failed (BrokenPipeError: the service is gone); the training goes on without it where it must.",
+        "W&B did not take 3 rows; metrics.csv in the run folder has them.",
         f"W&B did not take everything (TimeoutError: took too long). Later: wandb sync "
         f"{tmp_path}/wandb/offline-run-*-{own_id}",
+    ]
+
+
+def test_a_service_that_hangs_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make(tmp_path)
+    answers, closed = threading.Event(), []
+
+    class Hung:
+        def log(self, *args: Any, **kwargs: Any) -> None:
+            answers.wait(60)
+
+        def finish(self, exit_code: int) -> None:
+            closed.append(exit_code)
+
+    monkeypatch.setattr(log, "_experiment", Hung())
+    monkeypatch.setattr(module, "FINISH_SECONDS", 0.05)
+    for step in range(3):
+        log.log_metrics({"x": 1.0}, step=step)
+    log.close()
+    answers.set()
+    assert closed == [0]
+    assert [record.message for record in caplog.records] == [
+        "W&B did not take 3 rows; metrics.csv in the run folder has them."
     ]
 
 
