@@ -125,6 +125,7 @@ BENCHMARK = Benchmark(
     name="preprocessing",
     peer="tokenizers, datasets",
     measure=measure,
+    threads=2,
     goals={
         "raw": Goal("texts to packed rows, over encode_batch alone", 0.8),
         "maps": Goal("texts to packed rows, over run_clm's two maps", 2.0),

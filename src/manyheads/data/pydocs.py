@@ -65,13 +65,17 @@ class PyDocs(Source):
         ]
 
     def load(self, split: str) -> Dataset:
+        return self._tables[split]
+
+    @functools.cached_property
+    def _tables(self) -> dict[str, Dataset]:
         from datasets import Dataset
 
         lines = (self._folder / _ROWS).read_text(encoding="utf-8").split("\n")
         rows = {row["module"]: row for row in (json.loads(line) for line in lines if line)}
         sizes = {name: len(row["text"].encode()) for name, row in rows.items()}
-        names = split_by_name(sizes, self.validation_fraction)[split]
-        return Dataset.from_list([rows[name] for name in names])
+        members = split_by_name(sizes, self.validation_fraction)
+        return {split: Dataset.from_list([rows[name] for name in names]) for split, names in members.items()}
 
     @functools.cached_property
     def _folder(self) -> Path:
