@@ -46,7 +46,7 @@ def _tell(error: BaseException, show_all: bool) -> int:
     text, code = explain(error)
     if text is None or show_all:
         sys.stderr.write(mask_said("".join(traceback.format_exception(error))))
-    if text is not None:
+    if text:
         print(f"error: {mask_said(text)}", file=sys.stderr)
     return code
 

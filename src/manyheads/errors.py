@@ -58,6 +58,10 @@ class Interrupted(Exception):
         return SIGNAL_BASE + self.signum
 
 
+class OtherRankError(Exception):
+    """Another of the ranks that train together has failed, and says why; this one has nothing to add."""
+
+
 def nearest(word: str, choices: Iterable[str], count: int = 3) -> list[str]:
     """The choices that look most like `word`, best first; an exact match inside a longer name counts too."""
     names = sorted(set(choices))
@@ -136,7 +140,7 @@ def out_of_memory(remedy: str) -> Iterator[None]:
 class Explanation(NamedTuple):
     """How a process says why it ends."""
 
-    text: str | None  # None: the fault is ours, and a traceback says more than words
+    text: str | None  # None: the fault is ours, and a traceback says more than words; empty: it was said elsewhere
     code: int  # the exit code
 
 
@@ -145,6 +149,8 @@ def explain(error: BaseException) -> Explanation:
     for cause in causes(error):
         if isinstance(cause, Interrupted):
             return Explanation(str(cause), cause.exit_code)
+        if isinstance(cause, OtherRankError):
+            return Explanation("", EXIT_USER)
         if isinstance(cause, UserError):
             return Explanation(_without_worker(str(cause)), EXIT_USER)
     if isinstance(error, KeyboardInterrupt):

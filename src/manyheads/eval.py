@@ -11,10 +11,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from manyheads import compatibility
+from manyheads import compatibility, ranks
 from manyheads.build import build, check_tree
 from manyheads.data.source import Source
 from manyheads.errors import UserError, check_range, out_of_memory, written
+from manyheads.launch import run_ranks
 from manyheads.lm import LM
 from manyheads.load import rebuild
 from manyheads.model.regions import compile_blocks
@@ -24,6 +25,7 @@ from manyheads.run.root import check_root
 from manyheads.run.scoring import SPLITS, score
 from manyheads.run.screen import scores_table, shown, tell_notes
 from manyheads.task.base import Task
+from manyheads.trainer import is_on_gpu
 
 UNUSED = ("tokenizer", "resume", "init")
 """Keys of a run's config that only training reads: the checkpoint holds what they led to."""
@@ -42,7 +44,14 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
     out = None if cfg.to is None else Output(cfg.to, "to", "figures.json")
     check_tree(cfg, cfg.allow)
     compatibility.check_shape(cfg, cfg.allow)
-    build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())  # for its errors
+    devices = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path()).world_size
+    if devices > 1 and not ranks.started():
+        return run_ranks(f"{__name__}:{evaluate.__name__}", devices, cfg, {})
+    with ranks.joined(is_on_gpu(cfg.trainer.get("accelerator", "auto"))):
+        return _evaluate(cfg, before, out if ranks.is_first() else None)
+
+
+def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[str, dict[str, float]]:
     checkpoint = find_checkpoint(cfg.run, cfg.checkpoint)
     content = read_checkpoint(checkpoint)
     source, notes, own = _source(cfg, before, content)
@@ -53,7 +62,7 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
         stage: {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(stage + "/")}
         for stage in stages
     }
-    console = Console(highlight=False, stderr=out is not None and out.is_stdout)
+    console = Console(highlight=False, stderr=out is not None and out.is_stdout, quiet=not ranks.is_first())
     console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False)
     tell_notes(console, [*notes, *task.notes])
     console.print(scores_table(by_split.get("val", {}), by_split.get("test", {})))

@@ -176,6 +176,8 @@ class LM(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Makes `val/<name>` known to loggers and callbacks."""
+        if self._keeps_validation:
+            self.examples.gather()
         self._publish("val", self.val_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -203,6 +205,7 @@ class LM(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Makes `test/<name>` known."""
+        self.examples.gather()
         self._publish("test", self.test_metrics)
 
     def configure_optimizers(self) -> Any:

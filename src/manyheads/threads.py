@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from manyheads import ranks
 from manyheads.errors import check_count
 
 ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -41,12 +42,15 @@ def set_threads(asked: int | None = None) -> None:
 def choose_threads() -> int:
     """Torch's own number, but no more than there are cores which the container may use and nobody else computes on.
 
+    Several ranks on this machine share the cores.
     Chosen once in a process, in 5 ms, so that the runs of a sweep have the same. What OMP_NUM_THREADS or MKL_NUM_THREADS
     say is left alone.
     """
     own = torch_threads()
     if any(os.environ.get(name) for name in ENVIRONMENT):
         return own
+    if ranks.local_world() > 1:  # the other ranks are the neighbours
+        return max(1, min(own, cores_allowed()) // ranks.local_world())
     free = (os.cpu_count() or 1) - busy_neighbours()
     return max(1, min(own, cores_allowed(), free))
 
@@ -93,7 +97,7 @@ def threads_note(asked: int | None, before: float | None = None) -> list[str]:
         return [
             f"{_counted(now)} now and {int(before)} before: sums may differ in the last digits. Set trainer.threads."
         ]
-    if asked is not None or now == torch_threads():
+    if asked is not None or now == torch_threads() or ranks.local_world() > 1:
         return []
     return [
         f"{_counted(now)} instead of torch's {torch_threads()}: other processes use the cores. Set trainer.threads for more."

@@ -7,19 +7,22 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
+from torch import nn
 
-from manyheads import compatibility
+from manyheads import compatibility, ranks
 from manyheads.build import CONF_DIR, build, check_installed, check_tree, complete, target_of
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
+from manyheads.callbacks.interrupt import resume_command
 from manyheads.callbacks.throughput import Throughput
 from manyheads.data.source import Source
 from manyheads.errors import Interrupted, UserError
+from manyheads.head.base import Head
+from manyheads.launch import run_ranks
 from manyheads.lm import LM
 from manyheads.load import load_weights, rebuild
 from manyheads.logger.base import RunLogger
@@ -50,7 +53,7 @@ from manyheads.run.scoring import score, write_predictions
 from manyheads.signature import parameters
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
-from manyheads.trainer import budget
+from manyheads.trainer import budget, is_on_gpu
 
 RUNS = Path("outputs/runs")
 
@@ -66,12 +69,68 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     user can mend, before any long work where that is possible, and Interrupted after a signal.
     """
     check_root(cfg)
-    console, make = RunConsole(), functools.partial(build, allow=list(cfg.allow))
-    cfg = _checked(cfg, choices)
+    cfg, devices = _checked(cfg, choices)
+    if devices > 1 and not ranks.started():
+        more = {"folder": folder and str(folder), "choices": choices, "argv": list(argv or sys.argv)}
+        return run_ranks(f"{__name__}:{train_rank.__name__}", devices, cfg, more)
+    with ranks.joined(is_on_gpu(cfg.trainer.get("accelerator", "auto"))):
+        return _train(cfg, folder, choices, argv or sys.argv)
+
+
+def train_rank(cfg: DictConfig, folder: str | None, choices: dict[str, str], argv: Sequence[str]) -> Results:
+    """One rank's part in a run on several devices."""
+    return train(cfg, folder and Path(folder), choices, argv)  # type: ignore[arg-type]
+
+
+class _Parts(NamedTuple):
+    """What is there before the run has a folder."""
+
+    resumed: Resumed | None
+    source: Source
+    tokenizer: Tokenizer
+    task: Task
+    network: nn.Module
+    head: Head
+
+
+def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: Sequence[str]) -> Results:
+    console, make = RunConsole(quiet=not ranks.is_first()), functools.partial(build, allow=list(cfg.allow))
+    with ranks.agreed():
+        resumed, source, tokenizer, task, network, head = _parts(cfg, folder, choices, make)
+    run = _shared_folder(folder, choices, resumed)
+    with contextlib.closing(console):
+        with unmade_on_error(run, keep=resumed is not None or not ranks.is_first()), ranks.agreed():
+            console.log_to(run.log(ranks.rank()))
+            record = Record(run, cfg, choices, argv, source=source, tokenizer=tokenizer, notes=task.notes,
+                            resumed=resumed)  # fmt: skip
+            text = config_text(cfg, choices)
+            lm = LM(network=network, head=head, metrics=task.metrics, budget=budget(cfg.trainer),
+                    optimization=functools.partial(make, cfg.optim, "optim"),
+                    record=record.for_checkpoint(text))  # fmt: skip
+            callbacks = make(cfg.callbacks, "callbacks", folder=run.path, metrics=task.metrics, task=task,
+                             console=console, seed=cfg.seed)  # fmt: skip
+            loggers = _loggers(cfg, make, run, record, resumed)
+            trainer = make(cfg.trainer, "trainer", folder=run.path, callbacks=callbacks, loggers=loggers,
+                           checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic or None)  # fmt: skip
+            if cfg.compile:
+                compile_blocks(network)
+            if ranks.is_first():
+                run.keep(source.reports)
+                screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed)
+                write_config(run, text)  # last: a resume that is refused leaves the folder as it was
+        results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
+        if ranks.is_first():
+            export(run, network, head, tokenizer, results)
+            screen.tell_notes(console, task.closing_notes)
+            screen.summary(console, run, results)
+        return results
+
+
+def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: Any) -> _Parts:
+    """Data, tokenizer, task and network, with the weights that they start from."""
     resumed = check_resume(cfg, open_run_folder(cfg.resume, "resume")) if cfg.resume else None
     cfg.resume = None  # it names a place, and a run folder can be moved
     check_writable(resumed.folder.path if resumed else folder or RUNS)
-
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     source = make(cfg.data, "data")
     _check_countable(cfg, source)
@@ -83,45 +142,36 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
         recompute_blocks(network, every)
     if start := resumed.checkpoint if resumed else cfg.init:
         load_weights(start, cfg.checkpoint, network, head)
-    optimization = functools.partial(make, cfg.optim, "optim")
-
-    run = resumed.folder if resumed else _new_folder(folder, choices)
-    with contextlib.closing(console):
-        with unmade_on_error(run, keep=resumed is not None):
-            console.log_to(run.log(getattr(rank_zero_only, "rank", 0)))
-            run.keep(source.reports)
-            record = Record(run, cfg, choices, argv or sys.argv, source=source, tokenizer=tokenizer, notes=task.notes,
-                            resumed=resumed)  # fmt: skip
-            text = config_text(cfg, choices)
-            lm = LM(network=network, head=head, metrics=task.metrics, optimization=optimization,
-                    budget=budget(cfg.trainer), record=record.for_checkpoint(text))  # fmt: skip
-            callbacks = make(cfg.callbacks, "callbacks", folder=run.path, metrics=task.metrics, task=task,
-                             console=console, seed=cfg.seed)  # fmt: skip
-            loggers = _loggers(cfg, make, run, record, resumed)
-            trainer = make(cfg.trainer, "trainer", folder=run.path, callbacks=callbacks, loggers=loggers,
-                           checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic or None)  # fmt: skip
-            if cfg.compile:
-                compile_blocks(network)
-            screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed)
-            write_config(run, text)  # last: a resume that is refused leaves the folder as it was
-        results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
-        export(run, network, head, tokenizer, results)
-        screen.tell_notes(console, task.closing_notes)
-        screen.summary(console, run, results)
-        return results
+    return _Parts(resumed, source, tokenizer, task, network, head)
 
 
-def _checked(cfg: DictConfig, choices: dict[str, str]) -> DictConfig:
-    """The config with every default written out, after all that can be found out before data is read."""
+def _checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]:
+    """The config with every default written out, and the number of devices, after all that can be found out before data
+    is read."""
     check_tree(cfg, cfg.allow)
     cfg = complete(cfg, cfg.allow)
     budget(cfg.trainer)
     compatibility.check(cfg, choices, cfg.allow)
-    build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())  # for its errors
+    devices = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path()).world_size
+    _check_alone(cfg, devices)
     for name, node in cfg.logger.items():
         if node:
             check_installed(node, f"logger.{name}", cfg.allow)
-    return cfg
+    return cfg, devices
+
+
+def _check_alone(cfg: DictConfig, devices: int) -> None:
+    """Raises UserError for what one device must do, and for machines that nothing has started."""
+    if devices == 1:
+        return
+    for name in ("find_lr", "find_batch_size"):
+        if cfg.callbacks.get(name):
+            raise UserError(f"callbacks.{name}=true looks on one device, not {devices}: set trainer.devices=1.")
+    if cfg.trainer.get("num_nodes", 1) > 1 and not ranks.started():
+        raise UserError(
+            f"trainer.num_nodes={cfg.trainer.num_nodes}: on each machine, start it with torchrun --nnodes "
+            f"{cfg.trainer.num_nodes} --nproc-per-node DEVICES --rdzv-endpoint HOST:PORT train.py ..."
+        )
 
 
 def _check_countable(cfg: DictConfig, source: Source) -> None:
@@ -151,11 +201,16 @@ def _given_tokenizer(cfg: DictConfig, choices: dict[str, str], resumed: Resumed 
     return read_tokenizer(content, file)
 
 
-def _new_folder(folder: Path | None, choices: dict[str, str]) -> RunFolder:
-    if folder:
-        return RunFolder(folder.resolve())
-    # a choice in a folder of its group is called my/net
-    return make_run_folder(RUNS, choices["task"].replace("/", "-"), choices["model"].replace("/", "-"))
+def _shared_folder(folder: Path | None, choices: dict[str, str], resumed: Resumed | None) -> RunFolder:
+    """The one folder of all ranks."""
+    run = RunFolder(Path())
+    with ranks.agreed():
+        if resumed or folder:
+            run = resumed.folder if resumed else RunFolder(folder.resolve())  # type: ignore[union-attr]
+        elif ranks.is_first():
+            # a choice in a folder of its group is called my/net
+            run = make_run_folder(RUNS, choices["task"].replace("/", "-"), choices["model"].replace("/", "-"))
+    return RunFolder(Path(ranks.from_first(lambda: str(run.path))))
 
 
 def _loggers(cfg: DictConfig, make: Any, run: RunFolder, record: Record, resumed: Resumed | None) -> list[Logger]:
@@ -190,9 +245,12 @@ def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Pa
     try:
         trainer.fit(lm, datamodule=task, ckpt_path=checkpoint, weights_only=True)
         scores = score(trainer, lm, task, record.folder.checkpoint("best"))
-        write_predictions(record.folder.predictions, task, lm)
+        if ranks.is_first():
+            write_predictions(record.folder.predictions, task, lm)
     except BaseException as error:
         status: Status = "interrupted" if isinstance(error, Interrupted) else "failed"
+        if record.folder.checkpoint("last").is_file():
+            error.add_note(f"Go on from the last checkpoint with: {resume_command(record.folder.path)}")
         with contextlib.suppress(OSError):  # of a full disk the first complaint says more
             record.write(status, lm, lm.scores, clock.seconds())
         _close(loggers, status)

@@ -20,6 +20,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.profilers import PassThroughProfiler
 
+from manyheads import ranks
 from manyheads.callbacks.trace import Trace
 from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.marks import builder
@@ -110,6 +111,7 @@ def trainer(
     limits = {"train": limit_train_batches, "val": limit_val_batches, "test": limit_test_batches}
     for split, limit in limits.items():
         _check_limit(f"trainer.limit_{split}_batches", limit)
+    devices, num_nodes = ranks.layout(devices, num_nodes)
     check_devices(accelerator, devices)
     _quiet()
     made = _lightnings(
@@ -142,11 +144,6 @@ def trainer(
         default_root_dir=folder,
         enable_autolog_hparams=False,
     )
-    if made.world_size > 1:
-        raise UserError(
-            f"trainer.devices={devices} trainer.num_nodes={num_nodes}: this version trains on one device. "
-            "Set trainer.devices=1 trainer.num_nodes=1."
-        )
     set_threads(threads)
     made.fit_loop.epoch_loop = _EpochLoop(made, val_every_n_steps, max_steps=made.max_steps)
     return made
@@ -249,6 +246,7 @@ def _quiet() -> None:
     for text in (
         "does not have many workers",
         "The number of training batches",
+        "It is recommended to use `self.log\\(.*sync_dist=True",
         "`isinstance\\(treespec, LeafSpec\\)`",
     ):
         warnings.filterwarnings("ignore", message=f".*{text}")

@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 
+from manyheads import ranks
+
 
 class RngState(pl.Callback):
     """Puts each rank's generator states into the checkpoint and takes them up when training starts again.
@@ -38,6 +40,14 @@ class RngState(pl.Callback):
         if self._loaded is not None:
             set_rng_state(self._loaded)
             self._loaded = None
+        elif ranks.rank() > 0:
+            # all ranks have drawn the same first weights; from here on each draws numbers of its own
+            pl.seed_everything(derived_seed(torch.initial_seed(), ranks.rank()), verbose=False)
+
+
+def derived_seed(seed: int, rank: int) -> int:
+    """The seed of a rank's own numbers, from the run's."""
+    return int(np.random.SeedSequence([seed, rank]).generate_state(1)[0])
 
 
 def rng_state() -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from manyheads import ranks
 from manyheads.head.base import HeadOutput
 
 
@@ -18,7 +21,7 @@ class Totals:
 
     def add(self, output: HeadOutput) -> None:
         """Adds one micro-batch."""
-        sums = torch.stack([output.loss_sum.detach().float(), output.count.float()]).double()
+        sums = torch.stack([output.loss_sum.detach().double(), output.count.double()])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def start_from(self, loss: float, count: float) -> None:
@@ -43,7 +46,7 @@ class Totals:
 
 
 class ExampleSums:
-    """Each example's sum of losses and count of labels, collected batch by batch."""
+    """Each example's sum of losses and count of labels, collected batch by batch, and at the end from all ranks."""
 
     def __init__(self) -> None:
         self.loss: dict[int, float] = {}
@@ -55,6 +58,16 @@ class ExampleSums:
         sums = torch.zeros(len(ids), dtype=torch.float64, device="cpu").index_add_(
             0, place.cpu(), losses.double().cpu()
         )
-        for example, loss, count in zip(ids.tolist(), sums.tolist(), counts.tolist(), strict=True):
+        self._add(zip(ids.tolist(), sums.tolist(), counts.tolist(), strict=True))
+
+    def gather(self) -> None:
+        """Adds up the sums of all ranks, in their order. To be called by all of them."""
+        parts = ranks.gathered((self.loss, self.count))
+        self.loss, self.count = {}, {}
+        for loss, count in parts:
+            self._add((example, loss[example], count[example]) for example in loss)
+
+    def _add(self, sums: Iterable[tuple[int, float, int]]) -> None:
+        for example, loss, count in sums:
             self.loss[example] = self.loss.get(example, 0.0) + loss
             self.count[example] = self.count.get(example, 0) + count

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
-from manyheads import __version__
+from manyheads import __version__, ranks
 from manyheads.data.source import Source
 from manyheads.lm import LM
 from manyheads.logger.base import RunLogger
@@ -91,6 +91,7 @@ class Record:
             "folder": self.folder.path.name,
             "device": device_name(lm.device),
             "threads": torch.get_num_threads(),
+            "devices": ranks.world(),
             "parameters": sum(p.numel() for p in lm.parameters()),
             "steps": lm.steps_done,
             "tokens_seen": lm.tokens_seen,
@@ -115,7 +116,8 @@ class Record:
             "run": run,
             "directions": {name: "higher" if m.higher_is_better else "lower" for name, m in lm.val_metrics.items()},
         }  # type: ignore[typeddict-item]
-        write_results(self.folder.results, results)
+        if ranks.is_first():
+            write_results(self.folder.results, results)
         return results
 
 

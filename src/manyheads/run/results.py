@@ -40,6 +40,7 @@ class RunRecord(TypedDict, total=False):
     platform: str
     device: str  # in words
     threads: int  # that torch computed with on the CPU: another number can change the last digits of sums
+    devices: int  # that trained together, a process each
     data_fingerprint: str  # of the content, hex
     tokenizer_fingerprint: str  # of the content, hex
     notes: list[str]  # what the screen said about the data: how it was split and cleaned, what the tokenizer loses

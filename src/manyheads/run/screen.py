@@ -40,13 +40,17 @@ def header(
     """What is being trained: task, data, tokenizer, network, optimizer and budget, device, folder."""
     parameters, device = sum(p.numel() for p in lm.parameters()), trainer.strategy.root_device
     memory = f"{size_text(4 * parameters)}, {size_text(ADAM_BYTES * parameters)} with gradients and optimizer"
+    devices = trainer.world_size
+    several = f" of each of {devices} devices" if devices > 1 else ""
+    where = f"{devices} x {device.type}" if devices > 1 else device.type
+    how = f", {strategy_name(trainer)}" if devices > 1 else ""
     rows = {
-        "task": f"{choices['task']}, rows of {cfg.task.seq_len} tokens, {cfg.task.batch_size} in a batch",
+        "task": f"{choices['task']}, rows of {cfg.task.seq_len} tokens, {cfg.task.batch_size} in a batch{several}",
         "data": f"{choices['data']}: " + "\n".join(_split(name, size) for name, size in task.describe().items()),
         "tokenizer": f"{tokenizer.name}, vocabulary of {tokenizer.vocab_size:,}",
         "network": f"{choices['model']}: {parameters:,} parameters ({memory})",
         "optimizer": f"{choices['optim']}, {_budget(cfg)}",
-        "device": f"{device.type}: {device_name(device)}, {trainer.precision}",
+        "device": f"{where}: {device_name(device)}, {trainer.precision}{how}",
         "folder": shown(run.path),
     }
     table = Table.grid(padding=(0, 2))
@@ -62,6 +66,11 @@ def header(
     if resumed:
         console.print(f"Resuming after step {resumed.step}.")
     console.print()
+
+
+def strategy_name(trainer: pl.Trainer) -> str:
+    """How several devices work together, as `trainer.strategy` names it."""
+    return str(getattr(trainer.strategy, "strategy_name", None) or type(trainer.strategy).__name__)
 
 
 def tell_notes(console: Console, notes: Iterable[str]) -> None:

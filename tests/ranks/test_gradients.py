@@ -72,7 +72,7 @@ def lm(dtype):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.ddp
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
 def test_two_ranks_have_the_one_batch_gradient(dtype: str, tolerance: float, tmp_path: Path) -> None:
     """The oracle is the gradient of torch's own mean cross-entropy over the labels of all eight rows at once."""
