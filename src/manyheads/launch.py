@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from manyheads.errors import EXIT_DONE, EXIT_USER, Interrupted, OtherRankError, UserError, explain
+from manyheads.errors import EXIT_DONE, EXIT_USER, SIGNAL_BASE, Interrupted, OtherRankError, UserError, explain
 from manyheads.run.secrets import mask_said
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -111,6 +111,8 @@ class _Rank:
             self.process.stdin.close()
         if self.process.stdout is not None:
             self._reader.join(1.0)
+            if not self._reader.is_alive():  # a grandchild may hold the other end
+                self.process.stdout.close()
 
 
 def _wait(ranks: Sequence[_Rank]) -> _Rank | None:
@@ -118,10 +120,10 @@ def _wait(ranks: Sequence[_Rank]) -> _Rank | None:
     failed: _Rank | None = None
     deadline = float("inf")
     try:
-        while any(rank.process.poll() is None for rank in ranks):
-            if failed is None:
-                failed = next((rank for rank in ranks if rank.process.returncode not in (None, EXIT_DONE)), None)
-                if failed is not None and failed.process.returncode not in [128 + number for number in SIGNALS]:
+        while None in (codes := [rank.process.poll() for rank in ranks]):
+            if failed is None and any(codes):
+                failed = next(rank for rank, code in zip(ranks, codes, strict=True) if code)
+                if failed.process.returncode not in [SIGNAL_BASE + number for number in SIGNALS]:
                     deadline = time.monotonic() + GRACE_SECONDS
             if time.monotonic() > deadline:
                 _kill(ranks)

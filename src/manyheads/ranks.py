@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 LOST = re.compile(
     r"connection (?:was )?(?:closed|reset|refused|aborted)|broken pipe|socket closed|timed out waiting"
-    r"|gloo/transport|NCCL|remote process exited|peer",
+    r"|gloo/transport|NCCL|remote process exited",
     re.IGNORECASE,
 )
 """What the ranks that are left are told when one has gone."""
@@ -78,7 +78,7 @@ def joined(on_gpu: bool) -> Iterator[None]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
         yield
     except Exception as error:
-        if not _is_lost(error):
+        if not is_lost(error):
             raise
         lost = OtherRankError("another rank has ended; it says why")
         for note in getattr(error, "__notes__", ()):
@@ -128,7 +128,7 @@ def from_first(make: Callable[[], T]) -> T:
     return box[0]
 
 
-def _is_lost(error: Exception) -> bool:
+def is_lost(error: Exception) -> bool:
     """Whether an error says no more than that another rank has gone."""
-    kinds = (dist.DistBackendError, dist.DistNetworkError, ConnectionError)
+    kinds = (dist.DistBackendError, dist.DistNetworkError)
     return isinstance(error, kinds) or (isinstance(error, RuntimeError) and bool(LOST.search(str(error))))

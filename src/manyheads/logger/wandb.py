@@ -8,7 +8,6 @@ import secrets
 import shlex
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from manyheads.errors import Interrupted
 from manyheads.logger.base import RunLogger
-from manyheads.logger.delivery import Delivery
+from manyheads.logger.delivery import Delivery, first_line, trouble_in_time
 from manyheads.logger.html import html_table
 from manyheads.logger.wandb_account import Mode, choose_mode, client_settings, trouble_reaching
 from manyheads.marks import builder
@@ -176,7 +175,7 @@ class WandbLog(WandbLogger, RunLogger):
             for link in self._files("logs/debug-core.log"):
                 link.unlink()  # it leads out of the folder, to a path of this machine
         except Exception as error:  # whatever W&B raises: the results are safe and the run is over
-            trouble = _first_line(error)
+            trouble = first_line(error)
         if trouble:
             _log.warning("W&B did not take everything (%s). Later: %s", trouble, self._sync_command())
 
@@ -208,7 +207,7 @@ class WandbLog(WandbLogger, RunLogger):
                 if trouble is None:
                     return self._init("online")
             except Exception as error:  # W&B has many kinds: no such entity, key refused, timed out
-                trouble = _first_line(error)
+                trouble = first_line(error)
             self._mode = "offline"
             for left in (self._folder / "wandb").glob(f"run-*-{self._id}"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -217,7 +216,7 @@ class WandbLog(WandbLogger, RunLogger):
         try:
             return self._init(self._mode)
         except Exception as error:
-            _log.warning("W&B cannot log this run (%s).", _first_line(error))
+            _log.warning("W&B cannot log this run (%s).", first_line(error))
             return self._init("disabled")
 
     def _init(self, mode: Mode) -> Any:
@@ -274,7 +273,7 @@ class WandbLog(WandbLogger, RunLogger):
             self._tell(error)
 
     def _tell(self, error: Exception) -> None:
-        _log.warning("W&B failed (%s); the training goes on without it where it must.", _first_line(error))
+        _log.warning("W&B failed (%s); the training goes on without it where it must.", first_line(error))
 
     def _sync_command(self) -> str:
         prefix = "offline-run" if self._mode == "offline" else "run"
@@ -284,26 +283,3 @@ class WandbLog(WandbLogger, RunLogger):
 def _call(kind: str, calls: Sequence[Callable[[], None]]) -> None:
     for call in calls:
         call()
-
-
-def trouble_in_time(call: Callable[[], None], seconds: float) -> str | None:
-    """What went wrong with a call, in a few words, or that it did not return in time; None when all is well.
-
-    A call that hangs is left behind in its thread, which does not keep the process alive.
-    """
-    caught: list[str] = []
-
-    def attempt() -> None:
-        try:
-            call()
-        except Exception as error:  # whatever W&B raises
-            caught.append(_first_line(error))
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return f"no answer in {seconds:g} seconds" if thread.is_alive() else next(iter(caught), None)
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
