@@ -81,9 +81,15 @@ def _help(words: list[str]) -> int:
 def _train(argv: list[str]) -> int:
     if _wants_help(argv):
         return _page("train", argv)
-    return _hydra(
-        "train", argv, "resume", lambda cfg, folder, choices: _load("manyheads.train:train")(cfg, folder, choices)
-    )
+    return _hydra("train", argv, "resume", _train_config)
+
+
+def _train_config(cfg: DictConfig, folder: Path | None, choices: dict[str, str]) -> Any:
+    from manyheads.launch import asked, train_ranks
+
+    if (count := asked(cfg)) > 1:
+        return train_ranks(count, cfg, folder, choices, sys.argv)
+    return _load("manyheads.train:train")(cfg, folder, choices)
 
 
 def _eval(argv: list[str]) -> int:

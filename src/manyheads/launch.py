@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from manyheads.errors import EXIT_DONE, EXIT_USER, SIGNAL_BASE, Interrupted, OtherRankError, UserError, explain
 from manyheads.run.secrets import mask_said
@@ -70,6 +70,21 @@ def run_ranks(place: str, count: int, config: DictConfig, more: Mapping[str, Any
     if failed is None:
         return outcomes[0].value
     raise _error(outcomes, ranks, failed)
+
+
+def asked(config: DictConfig) -> int:
+    """How many devices a config names; 1 where torch must be asked, which takes seconds to import."""
+    devices = OmegaConf.select(config, "trainer.devices")
+    devices = len(devices) if isinstance(devices, ListConfig) else devices
+    return devices if isinstance(devices, int) and not isinstance(devices, bool) and "RANK" not in os.environ else 1
+
+
+def train_ranks(
+    count: int, config: DictConfig, folder: Path | None, choices: Mapping[str, str], argv: Sequence[str]
+) -> Any:
+    """`manyheads.train` on `count` devices."""
+    more = {"folder": folder and str(folder), "choices": dict(choices), "argv": list(argv)}
+    return run_ranks("manyheads.train:train_rank", count, config, more)
 
 
 class _Rank:
@@ -174,6 +189,8 @@ def _error(outcomes: Sequence[Outcome], ranks: Sequence[_Rank], failed: _Rank) -
     """What the first rank to fail by itself says."""
     order = [failed.number, *range(len(ranks))]
     number = next((i for i in order if outcomes[i].kind in ("user", "fault", "killed")), failed.number)
+    if outcomes[0].kind == "user":
+        number = 0  # what several say, the first says for all
     outcome = outcomes[number]
     if outcome.kind == "interrupted":
         return Interrupted(outcome.signum, outcomes[0].text or outcome.text)

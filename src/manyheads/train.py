@@ -22,7 +22,7 @@ from manyheads.callbacks.throughput import Throughput
 from manyheads.data.source import Source
 from manyheads.errors import Interrupted, UserError
 from manyheads.head.base import Head
-from manyheads.launch import run_ranks
+from manyheads.launch import train_ranks
 from manyheads.lm import LM
 from manyheads.load import load_weights, rebuild
 from manyheads.logger.base import RunLogger
@@ -68,13 +68,14 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     group, `argv` what the record calls the command; None is this process's command line. Raises UserError for what the
     user can mend, before any long work where that is possible, and Interrupted after a signal.
     """
-    check_root(cfg)
-    cfg, devices = _checked(cfg, choices)
-    if devices > 1 and not ranks.started():
-        more = {"folder": folder and str(folder), "choices": choices, "argv": list(argv or sys.argv)}
-        return run_ranks(f"{__name__}:{train_rank.__name__}", devices, cfg, more)
+    argv = argv or sys.argv
+    if not ranks.started():
+        cfg, devices = _checked(cfg, choices)
+        return train_ranks(devices, cfg, folder, choices, argv) if devices > 1 else _train(cfg, folder, choices, argv)
     with ranks.joined(is_on_gpu(cfg.trainer.get("accelerator", "auto"))):
-        return _train(cfg, folder, choices, argv or sys.argv)
+        with ranks.agreed():
+            cfg, _ = _checked(cfg, choices)
+        return _train(cfg, folder, choices, argv)
 
 
 def train_rank(cfg: DictConfig, folder: str | None, choices: dict[str, str], argv: Sequence[str]) -> Results:
@@ -148,6 +149,7 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
 def _checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]:
     """The config with every default written out, and the number of devices, after all that can be found out before data
     is read."""
+    check_root(cfg)
     check_tree(cfg, cfg.allow)
     cfg = complete(cfg, cfg.allow)
     budget(cfg.trainer)
