@@ -152,7 +152,7 @@ def refusal(way: Way) -> str | None:
     try:
         _, found = step(network, head, batch, lengths, way)
     except (RuntimeError, ValueError, NotImplementedError) as error:
-        return str(error).strip().partition("\n")[0]
+        return str(error).strip().partition(". ")[0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(network.embedding.weight.grad, gradient, rtol=1e-3, atol=1e-2)
     return None

@@ -19,7 +19,7 @@ import torch
 
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
-from manyheads.testing import tiny_checkpoint
+from manyheads.testing import TINY_CONFIG, tiny_checkpoint
 
 V = 257
 SETTINGS = {"dim": V, "num_layers": 1, "num_heads": 1, "ff_dim": 1, "positions": "none"}
@@ -50,7 +50,8 @@ def known(path: Path) -> None:
         network.final_norm.weight.fill_(8 * math.log(2) * math.sqrt(1 / V + 1e-5))  # RMSNorm's root and its eps
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     state |= {f"head.{name}": value for name, value in head.state_dict().items()}
-    torch.save({**tiny_checkpoint(), "state_dict": state}, path)
+    config = TINY_CONFIG + "tokenizer: {_target_: manyheads.tokenizer.byte.byte}\n"
+    torch.save({**tiny_checkpoint(config=config), "state_dict": state}, path)
 
 
 def check(scores: dict[str, float], texts: dict[str, tuple[int, int, int, int]], tolerance: float) -> None:

@@ -24,6 +24,9 @@ from manyheads.metric.loss import Loss
 from manyheads.task.generation import Generation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network
 
+# four processes are what is asked for here, whatever the machine has
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+
 SIZES = (1, 7, 64)
 EITHER = (True, False)
 WORKERS = (0, 4)
