@@ -54,6 +54,12 @@ class PackedRows(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._starts) - 1
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[R] the inputs of each row."""
+        ends = np.concatenate([[0], self._length.cumsum()])
+        return np.diff(ends[self._starts])
+
     def __getitem__(self, index: int) -> Batch:
         """A batch of one row."""
         return self.__getitems__([index])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
+
+POOL = 50
+"""How many global batches are sorted by length together; more of them are padded less and mixed less."""
 
 
 class Place(TypedDict):
@@ -16,6 +19,7 @@ class Place(TypedDict):
     epoch: int
     rows: int  # rows of this epoch that all ranks have taken together
     batches: int  # micro-batches of this epoch that each rank has taken
+    group: NotRequired[int]  # rows of like lengths that stand together in this epoch; absent: they do not
 
 
 class ResumableBatchSampler(Sampler[list[int]]):
@@ -36,6 +40,8 @@ class ResumableBatchSampler(Sampler[list[int]]):
         even: every rank gets the same number of batches, as training needs: fewer than `world` rows at an epoch's end
             are left out of it. When scoring, no row may be, so some ranks may have a batch less.
         order: [num_rows] the rows of an epoch, given its number; None: every row once.
+        lengths: [num_rows] tokens of each row: rows that are permuted stand beside others of about their length, so that a
+            global batch needs little padding. An epoch that is gone on with keeps the groups that it began with.
     """
 
     def __init__(
@@ -50,7 +56,9 @@ class ResumableBatchSampler(Sampler[list[int]]):
         drop_last: bool = False,
         even: bool = True,
         order: Callable[[int], NDArray[np.int64]] | None = None,
+        lengths: NDArray[np.int64] | None = None,
     ) -> None:
+        assert order is None or lengths is None
         self.num_rows = num_rows
         self.batch_size = batch_size
         self.seed = [seed] if isinstance(seed, int) else [*seed]
@@ -58,6 +66,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         self.rank = rank
         self.world = world
         self._given_order = order
+        self._lengths = lengths if shuffle else None
         self._shortest = batch_size * world if drop_last else world if even else rank + 1  # of a global batch
         self._place = Place(epoch=0, rows=0, batches=0)
 
@@ -87,7 +96,10 @@ class ResumableBatchSampler(Sampler[list[int]]):
     def after(self, batches: int) -> Place:
         """The place after so many more batches than `state_dict` says."""
         rows = min(self._place["rows"] + batches * self.global_batch, self.num_rows)
-        return Place(epoch=self._place["epoch"], rows=rows, batches=self._place["batches"] + batches)
+        place = Place(epoch=self._place["epoch"], rows=rows, batches=self._place["batches"] + batches)
+        if rows and self._group is not None:
+            place["group"] = self._group
+        return place
 
     def __iter__(self) -> Iterator[list[int]]:
         """The batches of this rank from the place on to the end of the epoch."""
@@ -112,9 +124,36 @@ class ResumableBatchSampler(Sampler[list[int]]):
         whole, rest = divmod(rows, self.global_batch)
         return whole + (rest > 0 and rest >= self._shortest)
 
+    @property
+    def _group(self) -> int | None:
+        """Rows of like lengths that stand together in this epoch."""
+        if self._lengths is None:
+            return None
+        return self._place.get("group") if self._place["rows"] else self.global_batch
+
     def _order(self) -> np.ndarray:
         if self._given_order is not None:
             return self._given_order(self._place["epoch"])
         if not self.shuffle:
             return np.arange(self.num_rows)
-        return np.random.default_rng([*self.seed, self._place["epoch"]]).permutation(self.num_rows)
+        random = np.random.default_rng([*self.seed, self._place["epoch"]])
+        order = random.permutation(self.num_rows)
+        if self._lengths is None or self._group is None:
+            return order
+        return by_length(order, self._lengths, self._group, random)
+
+
+def by_length(
+    order: NDArray[np.int64], lengths: NDArray[np.int64], group: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """The rows of `order` in groups of like `lengths`: pools of POOL groups are sorted, cut, and all groups shuffled.
+
+    Rows that fill no group are the last ones of `order`, so that they are not always of one length, and come last.
+
+    Source: torchtext 0.8, `pool` of data/iterator.py, whose pools are of 100 batches.
+    """
+    whole = len(order) - len(order) % group
+    pools = np.split(order[:whole], range(POOL * group, whole, POOL * group))
+    sorted_ = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+    groups = sorted_.reshape(-1, group)
+    return np.concatenate([groups[random.permutation(len(groups))].ravel(), order[whole:]])

@@ -109,7 +109,8 @@ class StreamBatches(IterableDataset[tuple[Batch, BatchPlace]]):
         segments = cut(made.document_starts, self.seq_len)
         rows = pack(segments.length, self.seq_len) if self.pack else single(segments.length)
         data = PackedRows(made, segments, rows, end_id=self.tokenizer.end_id, scoring=False)
-        order = self.sampler(len(data), seed=[self.seed, place["epoch"], place["block"]])
+        lengths = None if self.pack else data.lengths
+        order = self.sampler(len(data), seed=[self.seed, place["epoch"], place["block"]], lengths=lengths)
         order.load_state_dict(place["rows"])
         for taken, members in enumerate(order, start=1):
             yield data.__getitems__(members), BatchPlace(**{**place, "rows": order.after(taken)})

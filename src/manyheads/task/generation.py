@@ -48,7 +48,9 @@ class Generation(Task):
         batch_size: rows in a training batch, per device.
         eval_batch_size: rows in a validation or test batch, per device; None: `batch_size`. No score depends on it.
         seq_len: tokens in a row, at most.
-        pack: puts several short pieces of text into one training row. Scoring never packs.
+        pack: puts several short pieces of text into one training row. If false, each piece is a row, padded, and a batch
+            has rows of about one length (but where sources are mixed, whose shares hold in every part of an epoch).
+            Scoring never packs.
         num_workers: processes that load training batches; 0: this one.
         stride: tokens between the beginnings of windows when scoring; None: `seq_len`, no overlap. A smaller one gives
             each label more context, and takes longer.
@@ -198,7 +200,14 @@ class Generation(Task):
                 f"task.seq_len={self.seq_len}. Set fewer devices, a smaller task.seq_len or task.pack=false."
             )
         order = ResumableBatchSampler(
-            num_rows, self.batch_size, seed=self.seed, shuffle=self.shuffle, rank=rank, world=world, order=mixed
+            num_rows,
+            self.batch_size,
+            seed=self.seed,
+            shuffle=self.shuffle,
+            rank=rank,
+            world=world,
+            order=mixed,
+            lengths=None if self.pack or mixed is not None else data.lengths,
         )
         return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin())
 
