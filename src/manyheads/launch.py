@@ -74,6 +74,8 @@ def run_ranks(place: str, count: int, config: DictConfig, more: Mapping[str, Any
 
 def asked(config: DictConfig) -> int:
     """How many devices a config names; 1 where torch must be asked, which takes seconds to import."""
+    if (OmegaConf.select(config, "trainer.num_nodes") or 1) != 1:
+        return 1  # refused later
     devices = OmegaConf.select(config, "trainer.devices")
     devices = len(devices) if isinstance(devices, ListConfig) else devices
     return devices if isinstance(devices, int) and not isinstance(devices, bool) and "RANK" not in os.environ else 1

@@ -92,6 +92,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Ranked]]:
         if each.process.poll() is None:
             for pid in [*each.rank_pids(), each.process.pid]:
                 os.kill(pid, signal.SIGKILL)
+        if not each.out and not each.err:
             each.process.communicate()
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from manyheads.callbacks.checkpoint import RunCheckpoint
-from manyheads.callbacks.step import is_fitting, log_is_due, step_is_done
-from manyheads.errors import UserError
+from manyheads.callbacks.step import as_lm, is_fitting, log_is_due, step_is_done
+from manyheads.errors import OtherRankError, UserError
 
 
 class StopWhenNotFinite(pl.Callback):
@@ -39,6 +39,10 @@ class StopWhenNotFinite(pl.Callback):
         if not self.losses:
             return
         loss, done = outputs["loss"], step_is_done(trainer)
+        if trainer.world_size > 1:  # of what all ranks know alike: they stop together
+            if done and (norm := as_lm(pl_module).last_grad_norm) is not None and not math.isfinite(float(norm)):
+                self._stop(trainer, trainer.global_step)
+            return
         step = trainer.global_step + (0 if done else 1)
         if loss.device.type == "cpu" if self.every_step is None else self.every_step:
             if not math.isfinite(loss.item()):
@@ -77,6 +81,8 @@ class StopWhenNotFinite(pl.Callback):
             self._stop(trainer, step)
 
     def _stop(self, trainer: pl.Trainer, step: int, what: str = "the loss is") -> None:
+        if not trainer.is_global_zero:
+            raise OtherRankError(f"{what} not finite, as the first rank says")
         path = self.checkpoint.last_path
         kept = f"{path} is whole and from before that." if path.exists() else "No checkpoint had been saved yet."
         lr = trainer.optimizers[0].param_groups[0]["lr"]

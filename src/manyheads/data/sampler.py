@@ -41,7 +41,8 @@ class ResumableBatchSampler(Sampler[list[int]]):
             are left out of it. When scoring, no row may be, so some ranks may have a batch less.
         order: [num_rows] the rows of an epoch, given its number; None: every row once.
         lengths: [num_rows] tokens of each row: rows that are permuted stand beside others of about their length, so that a
-            global batch needs little padding. An epoch that is gone on with keeps the groups that it began with.
+            step needs little padding. An epoch that is gone on with keeps the groups that it began with.
+        micro_batches: how many batches make a step, whose rows are of about one length.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         even: bool = True,
         order: Callable[[int], NDArray[np.int64]] | None = None,
         lengths: NDArray[np.int64] | None = None,
+        micro_batches: int = 1,
     ) -> None:
         assert order is None or lengths is None
         self.num_rows = num_rows
@@ -67,6 +69,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         self.world = world
         self._given_order = order
         self._lengths = lengths if shuffle else None
+        self._rows_of_step = batch_size * world * micro_batches
         self._shortest = batch_size * world if drop_last else world if even else rank + 1  # of a global batch
         self._place = Place(epoch=0, rows=0, batches=0)
 
@@ -129,7 +132,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         """Rows of like lengths that stand together in this epoch."""
         if self._lengths is None:
             return None
-        return self._place.get("group") if self._place["rows"] else self.global_batch
+        return self._place.get("group") if self._place["rows"] else self._rows_of_step
 
     def _order(self) -> np.ndarray:
         if self._given_order is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from manyheads.batch import Batch
-from manyheads.data.batches import PackedRows
+from manyheads.data.batches import PackedRows, nothing
 from manyheads.data.concatenated import ConcatenatedStore, shares
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.mixing import MixedOrder
@@ -208,6 +208,7 @@ class Generation(Task):
             world=world,
             order=mixed,
             lengths=None if self.pack or mixed is not None else data.lengths,
+            micro_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
         )
         return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin())
 
@@ -278,6 +279,8 @@ class Generation(Task):
         order = ResumableBatchSampler(
             len(data), self.eval_batch_size, seed=self.seed, shuffle=False, rank=rank, world=world, even=False
         )
+        if len(data) <= rank:
+            return DataLoader([nothing(data[0])], batch_size=None)
         return ResumableLoader(data, order, pin=self._pin())
 
     def _beginning(self, store: TokenStore, start: int) -> str:
