@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from manyheads import compatibility
+from manyheads.atomic import clear_unfinished
 from manyheads.build import CONF_DIR, build, check_installed, check_tree, complete, target_of
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
 from manyheads.callbacks.throughput import Throughput
@@ -88,6 +89,7 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     run = resumed.folder if resumed else _new_folder(folder, choices)
     with contextlib.closing(console):
         with unmade_on_error(run, keep=resumed is not None):
+            clear_unfinished(run.path)
             console.log_to(run.log(getattr(rank_zero_only, "rank", 0)))
             run.keep(source.reports)
             record = Record(run, cfg, choices, argv or sys.argv, source=source, tokenizer=tokenizer, notes=task.notes,

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from manyheads.batch import Batch
 from manyheads.data.batches import PackedRows
+from manyheads.data.cache import fingerprint
 from manyheads.data.concatenated import ConcatenatedStore, shares
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.mixing import MixedOrder
@@ -163,6 +164,14 @@ class Generation(Task):
             for split, store in stores.items()
         }
 
+    @property
+    def made_of(self) -> str:
+        """A fingerprint of the source, of where it is cut, and of how rows are made and permuted."""
+        stream = self.source.stream()
+        size = self.store("train").num_tokens if stream is None else stream.block_bytes
+        settings = [self.seq_len, self.pack, self.shuffle, self.seed, size]
+        return fingerprint("rows", self.source.fingerprint, self.tokenizer.fingerprint, settings)
+
     def training_loader(self) -> Loader:
         """Training batches, permuted anew in each epoch unless `shuffle` is false."""
         stream = self.source.stream()
@@ -183,7 +192,7 @@ class Generation(Task):
             rank=rank,
             world=world,
         )
-        return StreamLoader(batches, num_workers=self.num_workers, pin=self._pin())
+        return StreamLoader(batches, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
 
     def _cached_loader(self) -> ResumableLoader:
         store = self.store("train")
@@ -200,7 +209,7 @@ class Generation(Task):
         order = ResumableBatchSampler(
             num_rows, self.batch_size, seed=self.seed, shuffle=self.shuffle, rank=rank, world=world, order=mixed
         )
-        return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin())
+        return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
 
     def _packed(self, store: TokenStore, segments: Segments) -> tuple[Rows, MixedOrder | None]:
         """The training rows, none with texts of two sources; and their order, when there are several sources."""
