@@ -101,11 +101,14 @@ def run(where: Path, words: Sequence[str], moment: int) -> tuple[int, list[str]]
 
 
 def moments(names: Sequence[str], kills: int) -> list[int]:
-    """So many numbers of moments, from 1: half of them spread over the whole run, half over its saves and renames."""
-    files = [at for at, name in enumerate(names, start=1) if name.split()[0] in ("before", "after", "half")]
-    every = range(1, len(names) + 1)
-    halves = ((every, kills - kills // 2), (files, kills // 2))
-    return sorted({among[int((i + 0.5) * len(among) / count)] for among, count in halves for i in range(count)})
+    """So many numbers of moments, from 1: a third of them spread over the whole run, over its saves, and over the renames
+    and links of checkpoints."""
+    numbered = list(enumerate(names, start=1))
+    saves = [at for at, name in numbered if name == "half of save"]
+    renames = [at for at, name in numbered if name.endswith(".ckpt") or " link " in name]
+    third = kills // 3
+    thirds = (([at for at, _ in numbered], kills - 2 * third), (saves, third), (renames, third))
+    return sorted({among[int((i + 0.5) * len(among) / count)] for among, count in thirds for i in range(count)})
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -144,8 +147,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end(tiny: list[str], tmp_path:
     assert code == 0
     (whole,) = (tmp_path / "whole" / "outputs" / "runs").iterdir()
     tried = moments(names, KILLS)
-    assert any("save" in names[at - 1] for at in tried)
-    assert any("rename" in names[at - 1] for at in tried)
+    assert any(names[at - 1] == "half of save" for at in tried)
+    assert any(".ckpt" in names[at - 1] for at in tried)
     resumed = 0
     for at in tried:
         where = f"moment {at} of {len(names)}, {names[at - 1]}"
