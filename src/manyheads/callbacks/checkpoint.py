@@ -97,11 +97,11 @@ class RunCheckpoint(pl.Callback):
     ) -> None:
         if not step_is_done(trainer):
             return
-        if self._is_due(trainer):
+        if self._is_due(trainer.global_step):
             # before a validation it would lack that one's scores, for which no resumed run makes up
             if not validation_is_due(trainer):
                 self._write(trainer)
-                self._keep_step(trainer)
+                self._keep_this_step(trainer)
         elif self._deferred:
             self._write(trainer)
 
@@ -115,8 +115,8 @@ class RunCheckpoint(pl.Callback):
             if trainer.is_global_zero:
                 self._shift(place)
             trainer.strategy.barrier()
-        if step_is_done(trainer) and self._is_due(trainer):
-            self._keep_step(trainer)
+        if step_is_done(trainer) and self._is_due(trainer.global_step):
+            self._keep_this_step(trainer)
         # a checkpoint in the middle of an accumulation would lose gradients on resume: write last again at the step's end
         self._deferred = not step_is_done(trainer)
 
@@ -135,9 +135,12 @@ class RunCheckpoint(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Ends what a kill between the save of this step and its names may have left undone."""
-        steps = checkpoint["callbacks"].get(self.state_key, {}).get("steps", [])
-        if is_fitting(trainer) and trainer.is_global_zero and checkpoint["global_step"] in steps:
-            _finish_links(self.folder, steps)
+        state, step = checkpoint["callbacks"].get(self.state_key, {}), checkpoint["global_step"]
+        if is_fitting(trainer) and trainer.is_global_zero:
+            if step in state.get("steps", []):
+                _finish_links(self.folder, state["steps"])
+            if self._is_due(step) and not state.get("validation_owed"):
+                self._keep_step(step)
         trainer.strategy.barrier()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -159,16 +162,19 @@ class RunCheckpoint(pl.Callback):
         self.steps = [*self.steps[:place], step, *self.steps[place:]][: self.save_best]
         return place
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
+    def _is_due(self, step: int) -> bool:
         every = self.save_every_n_steps
-        return every is not None and trainer.global_step % every == 0
+        return every is not None and step % every == 0
 
-    def _keep_step(self, trainer: pl.Trainer) -> None:
-        """Gives what was just saved the name of its step."""
+    def _keep_this_step(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:
-            _link(self.last_path, self.folder / f"step_{trainer.global_step:08d}.ckpt")
-            self._prune()
+            self._keep_step(trainer.global_step)
         trainer.strategy.barrier()
+
+    def _keep_step(self, step: int) -> None:
+        """Gives what `last.ckpt` holds the name of its step too."""
+        _link(self.last_path, self.folder / f"step_{step:08d}.ckpt")
+        self._prune()
 
     def _write(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.last_path, weights_only=False)
