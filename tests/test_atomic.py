@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manyheads.atomic import replacing
+from manyheads.atomic import clear_unfinished, replacing
 
 
 def test_the_name_is_given_when_the_block_has_ended(tmp_path: Path) -> None:
@@ -73,3 +73,14 @@ def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) ->
     with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "absent" / "a"):
         pytest.fail("the block must not run")
     assert caught.value.filename == str(tmp_path / "absent" / "a")
+
+
+def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    """Guards: a disk that fills with halves of checkpoints, and a file of the user's that is taken for one."""
+    (tmp_path / "checkpoints").mkdir()
+    kept = [tmp_path / "a.writing", tmp_path / ".hidden", tmp_path / "checkpoints" / "last.ckpt"]
+    halves = [tmp_path / ".results.json.x1.writing", tmp_path / "checkpoints" / ".last.ckpt.x2.writing"]
+    for path in [*kept, *halves]:
+        path.write_text("x")
+    clear_unfinished(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

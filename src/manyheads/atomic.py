@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
+UNFINISHED = ".writing"
+"""How the name of a file ends that is not whole yet; it begins with a dot."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
@@ -18,7 +21,7 @@ def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
     disk is full or the folder cannot be written.
     """
     try:
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".writing")
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
     except OSError as error:
         error.filename = str(path)  # the name that means something to a user
         raise
@@ -36,6 +39,13 @@ def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
             error.filename = str(path)
         raise
     _sync_folder(path.parent)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Removes what a process that was killed has left half-written in a folder and below it."""
+    for path in folder.rglob(f".*{UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _umask() -> int:

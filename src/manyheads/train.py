@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from manyheads import compatibility, ranks
+from manyheads.atomic import clear_unfinished
 from manyheads.build import CONF_DIR, build, check_installed, check_tree, complete, target_of
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
 from manyheads.callbacks.interrupt import resume_command
@@ -101,6 +102,8 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
     run = _shared_folder(folder, choices, resumed)
     with contextlib.closing(console):
         with unmade_on_error(run, keep=resumed is not None or not ranks.is_first()), ranks.agreed():
+            if ranks.is_first():
+                clear_unfinished(run.path)
             console.log_to(run.log(ranks.rank()))
             record = Record(run, cfg, choices, argv, source=source, tokenizer=tokenizer, notes=task.notes,
                             resumed=resumed)  # fmt: skip

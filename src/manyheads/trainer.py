@@ -166,6 +166,16 @@ class _EpochLoop(_TrainingEpochLoop):
     def __init__(self, trainer: pl.Trainer, val_every_n_steps: int, max_steps: int) -> None:
         super().__init__(trainer, max_steps=max_steps)
         self.val_every_n_steps = val_every_n_steps
+        self.owes_validation = False  # of the step after which a resumed run goes on
+
+    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        super().on_run_start(data_fetcher)
+        if self.owes_validation:
+            self.owes_validation = False
+            self.val_loop.restarting = False  # it is a whole one, from its first batch on
+            self.trainer.validating = True
+            self.val_loop.run()
+            self.trainer.training = True
 
     def _build_kwargs(self, kwargs: OrderedDict[str, Any], batch: Any, batch_idx: int) -> OrderedDict[str, Any]:
         kwargs["batch"], kwargs["batch_idx"] = batch, batch_idx

@@ -114,7 +114,8 @@ def test_what_is_remembered_holds_no_path(fit: Any, tiny: Any, folder: Path, tmp
     # guards: a run folder that can only be resumed where it was made
     fit(tiny(scores=[2.0]), [make(folder)], max_steps=2, val_check_interval=2)
     read = read_checkpoint(folder / "last.ckpt")
-    assert read["callbacks"] == {"RunCheckpoint": {"monitor": "val/bits_per_byte", "scores": [2.0], "steps": [2]}}
+    best = {"monitor": "val/bits_per_byte", "scores": [2.0], "steps": [2]}
+    assert read["callbacks"] == {"RunCheckpoint": {**best, "validation_owed": False}}
     assert str(tmp_path) not in repr({name: value for name, value in read.items() if name != "state_dict"})
 
 
@@ -126,3 +127,47 @@ def test_another_monitor_or_missing_files_start_the_list_anew(folder: Path) -> N
     saver.load_state_dict(state)
     other.load_state_dict(state)
     assert (saver.scores, saver.steps, other.scores) == ([1.0], [4], [])
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])
+def test_names_that_a_kill_has_cut_off_are_given_on_resume(
+    fit: Any, tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    """Guards: best.ckpt of an older step than the scores say, when a process dies after the save and before its names."""
+
+    class Killed(BaseException):
+        pass
+
+    def cut_off(source: Path, target: Path) -> None:
+        if len(given) == renames:
+            raise Killed
+        given.append(target)
+        link(source, target)
+
+    given: list[Path] = []
+    link = module._link
+    options: dict[str, Any] = {"save_best": 3}
+    fit(tiny(scores=[4.0, 3.0, 2.0]), [make(folder, **options)], max_steps=6, val_check_interval=2)
+    assert steps(folder) == {"best.ckpt": 6, "best-2.ckpt": 4, "best-3.ckpt": 2, "last.ckpt": 6}
+    monkeypatch.setattr(module, "_link", cut_off)
+    with pytest.raises(Killed):
+        fit(tiny(scores=[1.0, 0.0]), [make(folder, **options)], max_steps=10, val_check_interval=2,
+            resume=folder / "last.ckpt")  # fmt: skip
+    monkeypatch.setattr(module, "_link", link)
+    saver = make(folder, **options)
+    fit(tiny(scores=[9.0]), [saver], max_steps=12, val_check_interval=20, resume=folder / "last.ckpt")
+    assert saver.steps == ([10, 8, 6] if renames == 3 else [8, 6, 4])
+    assert [steps(folder)[module.best_name(place)] for place in range(3)] == saver.steps
+
+
+def test_a_save_that_falls_on_a_validation_is_made_after_it(fit: Any, tiny: Any, folder: Path) -> None:
+    """Guards: a checkpoint that lacks the scores of its own step, for which a resumed run would not make up."""
+    saved: list[list[str]] = []
+    lm = tiny(
+        scores=[3.0, 2.0], on_val_batch=lambda batch: saved.append(sorted(steps(folder)) if folder.exists() else [])
+    )
+    fit(lm, [make(folder, save_every_n_steps=1, keep=None)], max_steps=4, val_check_interval=2)
+    assert saved[0] == ["last.ckpt", "step_00000001.ckpt"]
+    for step, scores in ((1, []), (2, [3.0]), (3, [3.0]), (4, [2.0])):
+        read = read_checkpoint(folder / f"step_0000000{step}.ckpt")
+        assert (read["global_step"], read["callbacks"]["RunCheckpoint"]["scores"]) == (step, scores)

@@ -148,15 +148,23 @@ def test_the_command_is_relative_where_it_can_be(tmp_path: Path, monkeypatch: py
 
 
 def test_a_step_that_a_validation_follows_has_it_first(fit: Any, tiny: Any, tmp_path: Path) -> None:
-    """Guards against a hole in the log: a resumed run does not make up for a validation. The step is saved before it."""
+    """Guards against a hole in the log. The step is saved before it, with a note that its validation is owed."""
     saved: list[bool] = []
+    owed: list[bool] = []
+
+    def look(batch: int) -> None:
+        saved.append((tmp_path / "last.ckpt").exists())
+        owed.append(read_checkpoint(tmp_path / "last.ckpt")["callbacks"]["RunCheckpoint"]["validation_owed"])
+
     lm = tiny(
         on_step=send(signal.SIGTERM, at=3),
-        on_val_batch=lambda batch: saved.append((tmp_path / "last.ckpt").exists()),
+        on_val_batch=look,
         scores=[3.0],
     )
     with pytest.raises(Interrupted, match="after step 4, saved"):
         fit(lm, make(tmp_path), max_steps=9, val_check_interval=4)
     assert saved == [True, True]
+    assert owed == [True, True]
     assert lm.scores == []
-    assert read_checkpoint(tmp_path / "last.ckpt")["callbacks"]["RunCheckpoint"]["steps"] == [4]
+    state = read_checkpoint(tmp_path / "last.ckpt")["callbacks"]["RunCheckpoint"]
+    assert (state["steps"], state["validation_owed"]) == ([4], False)

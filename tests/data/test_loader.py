@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from manyheads.data.batches import PackedRows, as_is
-from manyheads.data.loader import ResumableLoader
+from manyheads.data.loader import MADE_OF, ResumableLoader
 from manyheads.data.packing import cut, single
 from manyheads.data.sampler import ResumableBatchSampler
 from manyheads.data.store import COUNTS, TokenStore
@@ -62,3 +62,15 @@ def test_state_is_what_was_handed_out(loader: ResumableLoader):
     assert other.state_dict() == {"epoch": 0, "rows": 18, "batches": 5}
     other.order.set_epoch(1)
     assert other.state_dict() == {"epoch": 1, "rows": 0, "batches": 0}
+
+
+def test_a_place_among_other_rows_is_the_epochs_beginning(loader: ResumableLoader):
+    """Guards: rows that are left out since as many were taken of others. The batches stay: Lightning counts on."""
+    state = {"epoch": 2, "rows": 8, "batches": 2, MADE_OF: "a"}
+    for made_of, known, rows in (("a", True, 8), ("b", True, 0), ("b", False, 8), (None, True, 8)):
+        other = ResumableLoader(loader.rows, copy.deepcopy(loader.order), made_of=made_of)
+        other.load_state_dict(state if known else {name: state[name] for name in ("epoch", "rows", "batches")})
+        expected = {"epoch": 2, "rows": rows, "batches": 2, **({MADE_OF: made_of} if made_of else {})}
+        assert other.state_dict() == expected
+        left = list(other)
+        assert len(other) == 2 + len(left) == (7 if rows == 0 else 5)

@@ -154,3 +154,15 @@ def test_one_row_is_gone_through_again_and_again(tmp_path: Path):
     (tmp_path / "a.txt").write_text("abc\n")
     loader = make(tmp_path / "a.txt")
     assert [labels([batch]) for batch in itertools.islice(loader, 3)] == [[97, 98, 99, 10, END]] * 3
+
+
+def test_a_place_in_another_stream_is_its_beginning(path: Path):
+    """Guards: a block that begins where one of another size or of other data did."""
+    plain = make(path)
+    state = {**next((plain.state_dict(), batch) for batch in itertools.islice(plain, 9, None))[0], "made_of": "a"}
+    expected = list(itertools.islice(make(path), 12))
+    for made_of, first in (("a", 10), ("b", 0)):
+        loader = StreamLoader(make(path).batches, made_of=made_of)
+        loader.load_state_dict(state)
+        assert same(list(itertools.islice(loader, 2)), expected[first : first + 2])
+        assert loader.state_dict()["made_of"] == made_of

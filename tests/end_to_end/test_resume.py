@@ -218,7 +218,7 @@ def test_a_run_that_was_copied_loads_generates_scores_and_resumes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
 def test_a_signal_to_a_real_process(
     signum: int, code: int, tiny: list[str], tmp_path: Path, cli: Callable[..., Any]
 ) -> None:

@@ -148,3 +148,19 @@ def test_a_link_out_of_the_folder_is_refused(folder: RunFolder, tmp_path: Path) 
     (tmp_path / "elsewhere").mkdir()
     (folder.path / "predictions").symlink_to(tmp_path / "elsewhere")
     assert "predictions is a link to" in error_of(folder)
+
+
+def test_what_changed_is_listed_by_name_with_both_values(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards: settings that nobody typed in the list, such as defaults that are written out; and a secret in it."""
+    assert check_resume(config(folder), folder).changes == []
+    assert check_resume(config(folder, "trainer.max_minutes=null", "resume=x"), folder).changes == []
+    changes = ["optim.lr=0.2", "trainer.max_steps=30", "task.shuffle=false", "tags=[a]", "data.token=hf_abc"]
+    said = check_resume(config(folder, *changes), folder).changes
+    assert said[:3] == ["optim.lr 0.1 -> 0.2", "trainer.max_steps 20 -> 30", "task.shuffle true -> false"]
+    assert said[3] == "tags (unset) -> ['a']"
+    assert "hf_abc" not in str(said)
+
+
+def test_the_place_in_the_data_is_taken_along(folder: RunFolder) -> None:
+    write_checkpoint(tiny_checkpoint(1, CONFIG) | LIGHTNINGS | {"Generation": {"rows": 8}}, folder.checkpoint("last"))
+    assert check_resume(config(folder), folder).place == {"rows": 8}

@@ -78,6 +78,8 @@ def test_limits_accumulation_and_a_resume_are_told(console: Console, tmp_path: P
     assert lines_of(console)["optimizer"] == "adamw, 1,300 steps, 2.5 minutes, 3 micro-batches a step"
     assert "Resuming after step 7." in text_of(console)
     assert "trained on" not in text_of(console)
+    assert "changed" not in text_of(console)
+    assert "begins anew" not in text_of(console)
 
 
 def test_data_that_changed_since_is_told(console: Console, tmp_path: Path) -> None:
@@ -159,3 +161,18 @@ def test_a_warm_up_that_the_run_does_not_outlast_is_told() -> None:
     assert _warmup_note(config) == []
     config.trainer.max_steps = None
     assert _warmup_note(config) == []
+
+
+def test_a_resumed_run_says_what_is_not_as_it_was(console: Console, tmp_path: Path) -> None:
+    """The clock from which a schedule by minutes goes on, the settings that were changed, and rows that are others."""
+    resumed = Resumed(
+        RunFolder(tmp_path), tmp_path / "x", 7, byte_tokenizer(), None, {"budget": {"seconds": 90.0}},
+        place={"made_of": "other rows"}, changes=["optim.lr 0.1 -> 0.2", "data.path https://a:b@host/x -> y"],
+    )  # fmt: skip
+    show(console, tmp_path, resumed=resumed, max_minutes=2.5)
+    assert text_of(console).splitlines()[-5:-1] == [
+        "Resuming after step 7.",
+        "The schedule goes on from the 1.5 of 2.5 minutes that are used: by a clock, so not to the bit.",
+        "changed: optim.lr 0.1 -> 0.2, data.path https://***@host/x -> y",
+        "The training rows or their order are others than before: this epoch begins anew with them.",
+    ]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
-from manyheads.callbacks.step import is_fitting, step_is_done
+from manyheads.atomic import UNFINISHED
+from manyheads.callbacks.checkpoint_io import read_checkpoint
+from manyheads.callbacks.step import is_fitting, step_is_done, validation_is_due
+from manyheads.errors import UserError
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
@@ -52,6 +56,7 @@ class RunCheckpoint(pl.Callback):
         self.steps: list[int] = []  # the optimizer step of each of them
         self.last_step: int | None = None  # what last.ckpt holds; None: nothing was saved by this run
         self._deferred = False
+        self._owed = False  # whether what is saved, or was loaded, lacks the validation of its step
 
     @property
     def best_path(self) -> Path:
@@ -71,26 +76,32 @@ class RunCheckpoint(pl.Callback):
         # ties go to the earlier checkpoint
         return sum(1 for old in self.scores if sign * old >= sign * score)
 
-    def save(self, trainer: pl.Trainer) -> None:
-        """Saves `last.ckpt` unless it already holds this step. To be called by all ranks, with no gradients pending."""
+    def save(self, trainer: pl.Trainer, *, before_validation: bool = False) -> None:
+        """Saves `last.ckpt` unless it already holds this step. To be called by all ranks, with no gradients pending.
+
+        A run that resumes from a save `before_validation` begins with the validation that was due.
+        """
         if self.last_step != trainer.global_step:
+            self._owed = before_validation
             self._write(trainer)
+            self._owed = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._deferred = False
+        if self._owed:
+            trainer.fit_loop.epoch_loop.owes_validation = True  # type: ignore[attr-defined]
+            self._owed = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not step_is_done(trainer):
             return
-        every = self.save_every_n_steps
-        if every is not None and trainer.global_step % every == 0:
-            self._write(trainer)
-            if trainer.is_global_zero:
-                _link(self.last_path, self.folder / f"step_{trainer.global_step:08d}.ckpt")
-                self._prune()
-            trainer.strategy.barrier()
+        if self._is_due(trainer.global_step):
+            # before a validation it would lack that one's scores, for which no resumed run makes up
+            if not validation_is_due(trainer):
+                self._write(trainer)
+                self._keep_this_step(trainer)
         elif self._deferred:
             self._write(trainer)
 
@@ -104,6 +115,8 @@ class RunCheckpoint(pl.Callback):
             if trainer.is_global_zero:
                 self._shift(place)
             trainer.strategy.barrier()
+        if step_is_done(trainer) and self._is_due(trainer.global_step):
+            self._keep_this_step(trainer)
         # a checkpoint in the middle of an accumulation would lose gradients on resume: write last again at the step's end
         self._deferred = not step_is_done(trainer)
 
@@ -114,11 +127,25 @@ class RunCheckpoint(pl.Callback):
         trainer.strategy.barrier()
 
     def state_dict(self) -> dict[str, Any]:
-        """The scores and steps of the best checkpoints, best first."""
-        return {"monitor": self.monitor, "scores": list(self.scores), "steps": list(self.steps)}
+        """The scores and steps of the best checkpoints, best first, and whether a validation is still to be made."""
+        best = {"monitor": self.monitor, "scores": list(self.scores), "steps": list(self.steps)}
+        return {**best, "validation_owed": self._owed}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Ends what a kill between the save of this step and its names may have left undone."""
+        state, step = checkpoint["callbacks"].get(self.state_key, {}), checkpoint["global_step"]
+        if is_fitting(trainer) and trainer.is_global_zero:
+            if step in state.get("steps", []):
+                _finish_links(self.folder, state["steps"])
+            if self._is_due(step) and not state.get("validation_owed"):
+                self._keep_step(step)
+        trainer.strategy.barrier()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the best list again, as far as its files are in the folder and were ranked by the same metric."""
+        self._owed = state_dict.get("validation_owed", False)
         if state_dict["monitor"] != self.monitor:
             return
         there = 0
@@ -134,6 +161,20 @@ class RunCheckpoint(pl.Callback):
         self.scores = [*self.scores[:place], score, *self.scores[place:]][: self.save_best]
         self.steps = [*self.steps[:place], step, *self.steps[place:]][: self.save_best]
         return place
+
+    def _is_due(self, step: int) -> bool:
+        every = self.save_every_n_steps
+        return every is not None and step % every == 0
+
+    def _keep_this_step(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero:
+            self._keep_step(trainer.global_step)
+        trainer.strategy.barrier()
+
+    def _keep_step(self, step: int) -> None:
+        """Gives what `last.ckpt` holds the name of its step too."""
+        _link(self.last_path, self.folder / f"step_{step:08d}.ckpt")
+        self._prune()
 
     def _write(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.last_path, weights_only=False)
@@ -157,9 +198,31 @@ def best_name(place: int) -> str:
     return BEST if place == 0 else f"best-{place + 1}.ckpt"
 
 
+def _finish_links(folder: Path, steps: Sequence[int]) -> None:
+    """Gives the checkpoint of each step of the best list the name of its place, where it has not got it yet.
+
+    From the last place up, as `_shift` does: so no file goes before it has its new name.
+    """
+    names = [folder / best_name(place) for place in range(len(steps))]
+    held = {path: _step_of(path) for path in (*names, folder / LAST)}
+    for name, step in reversed(list(zip(names, steps, strict=True))):
+        source = next((path for path, there in held.items() if there == step), None)
+        if held[name] != step and source is not None:
+            _link(source, name)
+            held[name] = step
+
+
+def _step_of(path: Path) -> int | None:
+    """The optimizer step of a checkpoint; None when there is none that can be read."""
+    try:
+        return read_checkpoint(path, mapped=True).get("global_step")
+    except UserError:
+        return None
+
+
 def _link(source: Path, target: Path) -> None:
     """Makes `target` a second name of the file `source`, in one step; a copy where the file system has no links."""
-    beside = target.with_name(f".{target.name}.writing")
+    beside = target.with_name(f".{target.name}{UNFINISHED}")
     beside.unlink(missing_ok=True)
     try:
         os.link(source, beside)

@@ -26,8 +26,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         _save(checkpoint, file)
 
 
-def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The checkpoint in `path`, read with `weights_only=True`.
+def read_checkpoint(path: Path, map_location: Any = "cpu", *, mapped: bool = False) -> dict[str, Any]:
+    """The checkpoint in `path`, read with `weights_only=True`; `mapped`: its tensors only when they are looked at.
 
     Raises UserError, with the file's name, for a file that is missing, truncated, of another kind, or that holds
     Python objects other than tensors and plain containers.
@@ -38,7 +38,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         with warnings.catch_warnings():
             # torch remarks on a foreign pickle before it refuses it
             warnings.simplefilter("ignore")
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mapped or None)
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, str(error))) from error
     except OSError as error:

@@ -22,8 +22,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class Interrupt(pl.Callback):
     """After a signal: `last.ckpt` at the next optimizer step's end, then `Interrupted`.
 
-    A validation within training, also one that is due after that step, is finished first, since a resumed run would not
-    make up for it. Scoring outside of training ends at the next batch. A second signal raises at once; a third ends the
+    A validation within training, also one that is due after that step, is finished first. Should the process be killed
+    in it, the resumed run makes it. Scoring outside of training ends at the next batch. A second signal raises at once; a third ends the
     process. All ranks end at the same step, whichever of them was told. The handlers are ours from the start of training,
     so that Lightning's, which end the process with code 0 or 1, never run; those from before come back afterwards.
 
@@ -54,9 +54,10 @@ class Interrupt(pl.Callback):
     ) -> None:
         if not step_is_done(trainer) or not self._told(trainer):
             return
-        if training_is_over(trainer) or validation_is_due(trainer):
-            # a resumed run would not make up for this step's validation; saved first, for there may be little time
-            self.checkpoint.save(trainer)
+        if training_is_over(trainer):
+            return  # the last validation comes first: of a run that is saved at its last step, training does not go on
+        if validation_is_due(trainer):
+            self.checkpoint.save(trainer, before_validation=True)  # first, for there may be little time
         else:
             self._leave(trainer)
 

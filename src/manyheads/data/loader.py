@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader
 from manyheads.batch import Batch
 from manyheads.data.batches import PackedRows, as_is
 from manyheads.data.sampler import Place, ResumableBatchSampler
+
+MADE_OF = "made_of"
+"""A state's entry: the fingerprint of the rows among which it is a place."""
 
 
 class ResumableLoader(DataLoader[Batch]):
@@ -21,8 +24,15 @@ class ResumableLoader(DataLoader[Batch]):
     """
 
     def __init__(
-        self, rows: PackedRows, sampler: ResumableBatchSampler, *, num_workers: int = 0, pin: bool = False
+        self,
+        rows: PackedRows,
+        sampler: ResumableBatchSampler,
+        *,
+        num_workers: int = 0,
+        pin: bool = False,
+        made_of: str | None = None,
     ) -> None:
+        """`made_of`: a fingerprint of the rows and their order. A place among rows of another one means nothing."""
         super().__init__(
             rows,
             batch_sampler=sampler,
@@ -33,7 +43,7 @@ class ResumableLoader(DataLoader[Batch]):
             # a generator of its own: the default one would draw a number from the global one at each epoch
             generator=torch.Generator().manual_seed(sampler.seed[0]),
         )
-        self.rows, self.order = rows, sampler
+        self.rows, self.order, self.made_of = rows, sampler, made_of
         self._handed = 0
         self._from: Place = sampler.state_dict()
 
@@ -51,9 +61,18 @@ class ResumableLoader(DataLoader[Batch]):
 
     def state_dict(self) -> dict[str, Any]:
         """The place after the last batch that was handed out."""
-        return dict(self.order.after(self._handed if self.order.state_dict() == self._from else 0))
+        place = dict(self.order.after(self._handed if self.order.state_dict() == self._from else 0))
+        return place if self.made_of is None else {**place, MADE_OF: self.made_of}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to a place; the next iteration starts there."""
-        self.order.load_state_dict(Place(**state))
+        """Goes to a place; the next iteration starts there. Among other rows it starts with the first one."""
+        place = Place(epoch=state["epoch"], rows=state["rows"], batches=state["batches"])
+        if others(state, self.made_of):
+            place["rows"] = 0  # the batches stay, for Lightning goes on with its own count of them
+        self.order.load_state_dict(place)
         self._handed = 0
+
+
+def others(state: Mapping[str, Any], made_of: str | None) -> bool:
+    """Whether a loader's state is a place among other rows than those made of `made_of`; False where it is not known."""
+    return made_of is not None and state.get(MADE_OF, made_of) != made_of

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from manyheads.batch import Batch
 from manyheads.data.batches import PackedRows, as_is
+from manyheads.data.loader import MADE_OF, others
 from manyheads.data.packing import cut, pack, single
 from manyheads.data.sampler import Place, ResumableBatchSampler
 from manyheads.data.stream import Block, RowStream, StreamPlace
@@ -136,8 +137,11 @@ class StreamLoader:
     What a worker has fetched ahead does not count.
     """
 
-    def __init__(self, batches: StreamBatches, *, num_workers: int = 0, pin: bool = False) -> None:
-        self.batches = batches
+    def __init__(
+        self, batches: StreamBatches, *, num_workers: int = 0, pin: bool = False, made_of: str | None = None
+    ) -> None:
+        """`made_of`: a fingerprint of the rows and their order. A place among rows of another one means nothing."""
+        self.batches, self.made_of = batches, made_of
         self._workers = {"num_workers": num_workers, "pin_memory": pin}
         self._place = batches.place
 
@@ -167,8 +171,11 @@ class StreamLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """The place after the last batch that was handed out."""
-        return dict(self._place)
+        return dict(self._place) if self.made_of is None else {**self._place, MADE_OF: self.made_of}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to a place; the next iteration starts there."""
-        self._place = BatchPlace(**state)
+        """Goes to a place; the next iteration starts there. Among other rows it starts with the first one."""
+        if others(state, self.made_of):
+            self._place = beginning(state["epoch"], self.batches.tokenizer.end_id)
+        else:
+            self._place = BatchPlace(**{name: value for name, value in state.items() if name != MADE_OF})  # type: ignore[typeddict-item]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,15 @@ from manyheads.errors import UserError, written
 from manyheads.run.checkpoint import read_checkpoint, read_tokenizer
 from manyheads.run.folder import RunFolder, read_config
 from manyheads.run.results import Results, read_results
+from manyheads.run.secrets import masked_config
 from manyheads.run.typed import command
 from manyheads.tokenizer.base import Tokenizer
 
 FIXED = ("model", "head", "tokenizer")
 """Groups whose change would make the saved weights or optimizer state meaningless."""
+
+OWN_WORDS = ("resume", "allow")
+"""What belongs to one command line, and not to the run."""
 
 LIMITS = (
     *(f"trainer.{name}" for name in ("max_steps", "max_epochs", "max_minutes", "max_tokens")),
@@ -49,6 +53,8 @@ class Resumed:
     tokenizer: Tokenizer
     results: Results | None
     record: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says of the run
+    place: Mapping[str, Any] = field(default_factory=dict)  # where training stood in the data
+    changes: Sequence[str] = ()  # the settings that are not those of before, as `optim.lr 0.003 -> 0.001`
 
 
 def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
@@ -72,12 +78,42 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
     checkpoint = folder.checkpoint("last")
     if not checkpoint.is_file():
         raise UserError(f"resume={folder.path}: this run has no checkpoint yet. Start it anew with {command('train')}.")
-    content = _read(checkpoint, [*LIGHTNINGS_KEYS, str(cfg.task._target_).rpartition(".")[2]])
+    task = str(cfg.task._target_).rpartition(".")[2]
+    content = _read(checkpoint, [*LIGHTNINGS_KEYS, task])
     record = content["manyheads"]
     results = read_results(folder.results) if folder.results.is_file() else None
     if results is not None and results["run"].get("status") == "done":
         _check_longer(before, cfg, folder, record["step"])
-    return Resumed(folder, checkpoint, record["step"], read_tokenizer(content, checkpoint), results, record)
+    return Resumed(
+        folder,
+        checkpoint,
+        record["step"],
+        read_tokenizer(content, checkpoint),
+        results,
+        record,
+        place=content[task],
+        changes=changes_of(before, cfg),
+    )
+
+
+def changes_of(before: DictConfig, cfg: DictConfig) -> list[str]:
+    """Each setting that has another value than it had, as `optim.lr 0.003 -> 0.001`; secrets stay references."""
+    old, new = (dict(_leaves(masked_config(each))) for each in (before, cfg))
+    names = [name for name in {**old, **new} if name.partition(".")[0] not in OWN_WORDS]
+    return [f"{name} {_said(name, old)} -> {_said(name, new)}" for name in names if old.get(name) != new.get(name)]
+
+
+def _leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings by their full names; a list is one."""
+    for name, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _said(name: str, settings: Mapping[str, Any]) -> str:
+    return written(settings[name]) if name in settings else "(unset)"
 
 
 def _check_longer(before: DictConfig, cfg: DictConfig, folder: RunFolder, step: int) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from manyheads.data.loader import others
 from manyheads.lm import LM
 from manyheads.run.checkpoint import data_note
 from manyheads.run.folder import RunFolder
@@ -64,13 +65,29 @@ def header(
     told = [*task.notes, *([changed] if changed else []), *threads_note(cfg.trainer.get("threads"), before)]
     tell_notes(console, [*told, *_warmup_note(cfg)])
     if resumed:
-        console.print(f"Resuming after step {resumed.step}.")
+        _tell_resumed(console, cfg, resumed, task)
     console.print()
 
 
 def strategy_name(trainer: pl.Trainer) -> str:
     """How several devices work together, as `trainer.strategy` names it."""
     return str(getattr(trainer.strategy, "strategy_name", None) or type(trainer.strategy).__name__)
+
+
+def _tell_resumed(console: Console, cfg: DictConfig, resumed: Resumed, task: Task) -> None:
+    """From where a run goes on, with which settings that are new, and what is not as it would have been."""
+    lines = [f"Resuming after step {resumed.step}."]
+    if limit := cfg.trainer.get("max_minutes"):
+        used = resumed.record.get("budget", {}).get("seconds", 0.0) / 60
+        lines.append(
+            f"The schedule goes on from the {used:.1f} of {limit:g} minutes that are used: by a clock, so not to the bit."
+        )
+    if resumed.changes:
+        lines.append(f"changed: {', '.join(resumed.changes)}")
+    if others(resumed.place, task.made_of):
+        lines.append("The training rows or their order are others than before: this epoch begins anew with them.")
+    for line in lines:
+        console.print(Text(mask(line)), soft_wrap=not console.is_terminal)
 
 
 def tell_notes(console: Console, notes: Iterable[str]) -> None:

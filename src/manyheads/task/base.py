@@ -84,6 +84,11 @@ class Task(pl.LightningDataModule, ABC):
         """
         self._place = dict(state_dict)
 
+    @property
+    def made_of(self) -> str | None:
+        """A fingerprint of the training rows and their order, whatever the batch size; None: nobody knows."""
+        return None
+
     @abstractmethod
     def training_loader(self) -> Loader:
         """Training batches from the first epoch's start on."""

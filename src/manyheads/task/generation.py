@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import final
+from typing import Any, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from manyheads.batch import Batch
 from manyheads.data.batches import PackedRows, nothing
+from manyheads.data.cache import fingerprint
 from manyheads.data.concatenated import ConcatenatedStore, shares
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.mixing import MixedOrder
@@ -165,6 +166,14 @@ class Generation(Task):
             for split, store in stores.items()
         }
 
+    @property
+    def made_of(self) -> str:
+        """A fingerprint of the source, of where it is cut, and of how rows are made and permuted."""
+        stream = self.source.stream()
+        size = self.store("train").num_tokens if stream is None else stream.block_bytes
+        settings = [self.seq_len, self.pack, self.shuffle, self.seed, size]
+        return fingerprint("rows", self.source.fingerprint, self.tokenizer.fingerprint, settings)
+
     def training_loader(self) -> Loader:
         """Training batches, permuted anew in each epoch unless `shuffle` is false."""
         stream = self.source.stream()
@@ -173,19 +182,10 @@ class Generation(Task):
     def _stream_loader(self, stream: RowStream) -> StreamLoader:
         rank, world = self._rank()
         batches = StreamBatches(
-            stream,
-            self.tokenizer,
-            joined=self.source.join_rows,
-            name=self.source.name,
-            batch_size=self.batch_size,
-            seq_len=self.seq_len,
-            pack=self.pack,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            rank=rank,
-            world=world,
-        )
-        return StreamLoader(batches, num_workers=self.num_workers, pin=self._pin())
+            stream, self.tokenizer, joined=self.source.join_rows, name=self.source.name, batch_size=self.batch_size,
+            seq_len=self.seq_len, pack=self.pack, shuffle=self.shuffle, seed=self.seed, rank=rank, world=world,
+        )  # fmt: skip
+        return StreamLoader(batches, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
 
     def _cached_loader(self) -> ResumableLoader:
         store = self.store("train")
@@ -200,17 +200,11 @@ class Generation(Task):
                 f"task.seq_len={self.seq_len}. Set fewer devices, a smaller task.seq_len or task.pack=false."
             )
         order = ResumableBatchSampler(
-            num_rows,
-            self.batch_size,
-            seed=self.seed,
-            shuffle=self.shuffle,
-            rank=rank,
-            world=world,
-            order=mixed,
+            num_rows, self.batch_size, seed=self.seed, shuffle=self.shuffle, rank=rank, world=world, order=mixed,
             lengths=None if self.pack or mixed is not None else data.lengths,
             micro_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
-        )
-        return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin())
+        )  # fmt: skip
+        return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
 
     def _packed(self, store: TokenStore, segments: Segments) -> tuple[Rows, MixedOrder | None]:
         """The training rows, none with texts of two sources; and their order, when there are several sources."""
@@ -280,7 +274,7 @@ class Generation(Task):
             len(data), self.eval_batch_size, seed=self.seed, shuffle=False, rank=rank, world=world, even=False
         )
         if len(data) <= rank:
-            return DataLoader([nothing(data[0])], batch_size=None)
+            return DataLoader(cast(Any, [nothing(data[0])]), batch_size=None)
         return ResumableLoader(data, order, pin=self._pin())
 
     def _beginning(self, store: TokenStore, start: int) -> str:
