@@ -66,7 +66,7 @@ class ResumableLoader(DataLoader[Batch]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to a place; the next iteration starts there. Among other rows it starts with the first one."""
-        place = Place(epoch=state["epoch"], rows=state["rows"], batches=state["batches"])
+        place = Place(**{name: value for name, value in state.items() if name != MADE_OF})  # type: ignore[typeddict-item]
         if others(state, self.made_of):
             place["rows"] = 0  # the batches stay, for Lightning goes on with its own count of them
         self.order.load_state_dict(place)
