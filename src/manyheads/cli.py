@@ -101,7 +101,15 @@ def _eval(argv: list[str]) -> int:
         from manyheads.run.find import run_not_set
 
         raise run_not_set()
-    return _hydra("eval", argv, "run", lambda cfg, folder, choices: _load("manyheads.eval:evaluate")(cfg))
+    return _hydra("eval", argv, "run", _eval_config)
+
+
+def _eval_config(cfg: DictConfig, folder: Path | None, choices: dict[str, str]) -> Any:
+    from manyheads.launch import asked, run_ranks
+
+    if (count := asked(cfg)) > 1:
+        return run_ranks("manyheads.eval:evaluate", count, cfg, {})
+    return _load("manyheads.eval:evaluate")(cfg)
 
 
 def _generate(argv: list[str]) -> int:

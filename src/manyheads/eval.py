@@ -38,17 +38,27 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
     splits that are there are scored, and data without any is a test split as a whole. Prints a table, writes it to `to`
     as JSON when that is set, and returns {"val": {...}, "test": {...}}, without the splits that are not there.
     """
+    if not ranks.started():
+        before, out, devices = _checked(cfg)
+        if devices > 1:
+            return run_ranks(f"{__name__}:{evaluate.__name__}", devices, cfg, {})
+        return _evaluate(cfg, before, out)
+    with ranks.joined(is_on_gpu(cfg.trainer.get("accelerator", "auto"))):
+        with ranks.agreed():
+            before, out, _ = _checked(cfg)
+        return _evaluate(cfg, before, out if ranks.is_first() else None)
+
+
+def _checked(cfg: DictConfig) -> tuple[DictConfig, Output | None, int]:
+    """The run's own config, where the figures go, and the number of devices, after all that can be found out before data
+    is read."""
     check_root(cfg)
     before, _ = read_run_config(cfg.run, "run")
     _check_used(cfg, before)
     out = None if cfg.to is None else Output(cfg.to, "to", "figures.json")
     check_tree(cfg, cfg.allow)
     compatibility.check_shape(cfg, cfg.allow)
-    devices = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path()).world_size
-    if devices > 1 and not ranks.started():
-        return run_ranks(f"{__name__}:{evaluate.__name__}", devices, cfg, {})
-    with ranks.joined(is_on_gpu(cfg.trainer.get("accelerator", "auto"))):
-        return _evaluate(cfg, before, out if ranks.is_first() else None)
+    return before, out, build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path()).world_size
 
 
 def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[str, dict[str, float]]:
