@@ -1,0 +1,198 @@
+"""FSDP2 on several ranks: the numbers of one process, checkpoints that are one whole file, and a part of the memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import manyheads
+
+from ..conftest import read_metrics, run_main
+from .conftest import Ranked, losses
+from .test_gradients import RAGGED
+from .test_resume import same
+from .test_training import TOLERANCE
+
+pytestmark = [pytest.mark.ddp, pytest.mark.slow, pytest.mark.timeout(300)]
+
+TWO = ["trainer=fsdp", "trainer.devices=2"]
+# ragged rows: packing is off
+FIFTY = ["model.num_layers=2", "trainer.max_steps=50", "trainer.log_every_n_steps=1", "trainer.val_every_n_steps=25",
+         "task.pack=false", "++callbacks.norms_every_n_steps=10"]  # fmt: skip
+LONG = ["model.num_layers=2", "trainer.max_steps=120", "trainer.log_every_n_steps=1", "trainer.val_every_n_steps=60"]
+
+WAYS = {
+    "32": ["optim=muon", "task.batch_size=2", "trainer.accumulate_grad_batches=2"],
+    "64": ["optim=adamw", "task.batch_size=4", "activation_checkpointing=1"],
+}
+"""By precision."""
+
+
+def norms(rows: list[dict[str, float]]) -> list[float]:
+    return [
+        value for row in rows for name, value in row.items() if name.startswith("norms/") or name == "train/grad_norm"
+    ]
+
+
+@pytest.mark.parametrize("precision", WAYS)
+def test_the_run_is_that_of_one_process(
+    precision: str, tiny: list[str], cli: Callable[..., Any], ranked: Callable[..., Ranked]
+) -> None:
+    """Losses, norms, texts and scores; then the best checkpoint, which opens on one rank."""
+    words, tolerance = [*tiny, *FIFTY, f"trainer.precision={precision}"], TOLERANCE[precision]
+    one = cli("train", *words, WAYS[precision][0], "task.batch_size=8")
+    two = ranked(*words, *TWO, *WAYS[precision])
+    assert len(losses(one.metrics)) == 50
+    assert losses(two.metrics) == pytest.approx(losses(one.metrics), rel=tolerance)
+    assert len(norms(one.metrics)) > 50
+    assert norms(two.metrics) == pytest.approx(norms(one.metrics), rel=1e-4)
+    for split in ("val", "test"):
+        assert two.results[split] == pytest.approx(one.results[split], rel=10 * tolerance)
+    for name in ("tokens_seen", "parameters"):
+        assert two.results["run"][name] == one.results["run"][name]
+    assert sampled(two.out) == sampled(one.out) != []
+
+    file = two.folder / "checkpoints" / "best.ckpt"
+    content = torch.load(file, weights_only=True)
+    assert {type(value) for value in content["state_dict"].values()} == {torch.Tensor}
+    loaded, expected = (manyheads.load(run.folder, device="cpu").score("that it was for you") for run in (two, one))
+    assert loaded.loss_sum == pytest.approx(expected.loss_sum, rel=10 * tolerance)
+    exported, plain = (sorted(p.name for p in (run.folder / "export").iterdir()) for run in (two, one))
+    assert exported == plain
+    scored = run_main("eval", f"run={two.folder}", "trainer.strategy=auto", "trainer.devices=1", "to=one.json")
+    assert scored.code == 0, scored.err
+    for split in ("val", "test"):
+        text = f"{two.results[split]['loss']:.4f}"
+        assert text in scored.out
+
+
+def sampled(out: str) -> list[str]:
+    return [line for line in out.splitlines() if line.lstrip().startswith(("│", "|"))]
+
+
+def test_a_run_goes_on_bit_for_bit_and_on_one_rank(
+    tiny: list[str], start: Callable[..., Ranked], ranked: Callable[..., Ranked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*tiny, *LONG, "++callbacks.samples=0"]
+    stopped = start(*words, *TWO, "task.batch_size=4")
+    stopped.after_rows(20)
+    os.kill(stopped.process.pid, signal.SIGTERM)
+    assert stopped.wait() == 143, stopped.err
+    copy = stopped.place / "copy"
+    shutil.copytree(stopped.folder, copy)
+    resumed = ranked(f"resume={stopped.folder}", place=stopped.place)
+    whole = ranked(*words, *TWO, "task.batch_size=4")
+    assert [same(row) for row in resumed.metrics] == [same(row) for row in whole.metrics]
+    first, second = (
+        torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (resumed, whole)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in second)
+
+    one = ["trainer.strategy=auto", "trainer.strategy_options=null", "trainer.devices=1", "task.batch_size=8"]
+    monkeypatch.chdir(stopped.place)
+    done = run_main("train", f"resume={copy}", *one)
+    assert done.code == 0, done.err
+    assert losses(read_metrics(copy)) == pytest.approx(losses(whole.metrics), rel=1e-5)
+
+
+def test_a_run_of_one_process_goes_on_sharded(
+    tiny: list[str], start: Callable[..., Ranked], ranked: Callable[..., Ranked], cli: Callable[..., Any]
+) -> None:
+    words = [*tiny, *LONG, "++callbacks.samples=0", "task.batch_size=8"]
+    stopped = start(*words)
+    stopped.after_rows(20)
+    os.kill(stopped.process.pid, signal.SIGTERM)
+    assert stopped.wait() == 143, stopped.err
+    options = ["++trainer.strategy=fsdp", "trainer.devices=2", "task.batch_size=4"]
+    resumed = ranked(f"resume={stopped.folder}", *options, place=stopped.place)
+    whole = cli("train", *words)
+    assert losses(resumed.metrics) == pytest.approx(losses(whole.metrics), rel=1e-5)
+
+
+PARTS = """
+import sys
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+sys.path.insert(0, sys.argv[1])
+from manyheads import sharded
+from manyheads.fully_sharded import FullySharded
+from ragged import batches, lm
+
+rank = int(__import__("os").environ["RANK"])
+module = lm(torch.float32)
+total = sum(p.numel() for p in module.parameters())
+trainer = pl.Trainer(
+    accelerator="cpu", devices=2, strategy=FullySharded(), max_steps=1, accumulate_grad_batches=2, logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+    use_distributed_sampler=False, default_root_dir=sys.argv[1],
+)
+trainer.fit(module, torch.utils.data.DataLoader(batches(rank), batch_size=None))
+mine = sum(sharded.local(p).numel() for p in module.parameters())
+state = trainer.optimizers[0].state.values()
+kept = sum(sharded.local(v).numel() for each in state for v in each.values() if v.ndim)
+# one row of 13 is one more on the first rank
+assert abs(mine - total / 2) <= 8, (mine, total)
+assert kept == 2 * mine, (kept, mine)
+"""
+
+
+def test_each_rank_holds_half(tmp_path: Path) -> None:
+    """Of the weights and of AdamW's two averages of each."""
+    program = RAGGED.replace("class Keep(torch.optim.SGD)", "class Keep(torch.optim.AdamW)")
+    (tmp_path / "ragged.py").write_text(program)
+    (tmp_path / "program.py").write_text(PARTS)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    words = [str(tmp_path / "program.py"), str(tmp_path)]
+    done = subprocess.run([*launcher, *words], capture_output=True, text=True, timeout=100, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_sharded_checkpoint_is_refused(
+    tiny: list[str], cli: Callable[..., Any], tiny_trained: Any, tmp_path: Path
+) -> None:
+    """A folder with a pickle in it, in the place of a checkpoint."""
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_trained.folder, folder)
+    for name in ("last.ckpt", "best.ckpt"):
+        (folder / "checkpoints" / name).unlink()
+        (folder / "checkpoints" / name).mkdir()
+        (folder / "checkpoints" / name / ".metadata").write_bytes(b"cos\nsystem\n(S'touch planted'\ntR.")
+    told = "is a folder: a sharded checkpoint is not read, since its .metadata is a pickle, which could run code."
+    for words in (["train", f"resume={folder}", "trainer.max_steps=9"], ["eval", f"run={folder}"]):
+        refused = cli(*words)
+        assert refused.code == 1
+        assert told in refused.err
+    assert not (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["callbacks.averaging=ema"],
+            "callbacks.averaging=ema averages whole weights, and trainer.strategy leaves each",
+        ),
+        (["optim=schedule_free"], "optim averages whole weights, and trainer.strategy leaves each device a part"),
+    ],
+)
+def test_what_needs_whole_weights_is_refused(
+    words: list[str], text: str, tiny: list[str], start: Callable[..., Ranked]
+) -> None:
+    run = start(*tiny, *TWO, *words)
+    assert run.wait() == 1
+    assert text in run.err
+    assert "Traceback" not in run.err
