@@ -11,6 +11,10 @@ from torch.distributed.tensor.parallel.style import ParallelStyle
 from manyheads.errors import UserError
 from manyheads.model.decoder import Decoder
 
+COLUMNS = ("attention.query", "attention.key", "attention.value", "feed_forward.gate", "feed_forward.up")
+ROWS = ("attention.output", "feed_forward.down")
+"""The parts of a block of which a rank has some outputs, and those of which it has some inputs."""
+
 DIVIDED = ("num_heads", "num_kv_heads", "ff_dim")
 """The settings of the decoder that the number of ranks has to divide."""
 
@@ -25,10 +29,10 @@ def parallelize(network: Decoder, mesh: DeviceMesh) -> None:
     check_divides(network, mesh.size())
     plan: dict[str, ParallelStyle] = {}
     for i, block in enumerate(network.blocks):
-        for name in ("attention.query", "attention.key", "attention.value", "feed_forward.gate", "feed_forward.up"):
-            if name != "feed_forward.gate" or block.feed_forward.gate is not None:  # type: ignore[union-attr]
-                plan[f"blocks.{i}.{name}"] = ColwiseParallel()
-        plan[f"blocks.{i}.attention.output"] = plan[f"blocks.{i}.feed_forward.down"] = RowwiseParallel()
+        plan |= {f"blocks.{i}.{part}": ColwiseParallel() for part in COLUMNS}
+        plan |= {f"blocks.{i}.{part}": RowwiseParallel() for part in ROWS}
+        if block.feed_forward.gate is None:  # type: ignore[union-attr]
+            del plan[f"blocks.{i}.feed_forward.gate"]
         for norm in (block.attention.query_norm, block.attention.key_norm):  # type: ignore[union-attr]
             if isinstance(norm, nn.Module):
                 _add_up_gradients(norm, mesh)
