@@ -136,6 +136,8 @@ class LM(pl.LightningModule):
         least = max(tokens, 1) if isinstance(tokens, int) else tokens.clamp(min=1)
         factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / least
         gradients = [sharded.local(p.grad) for p in self._parameters_once() if p.grad is not None]
+        if isinstance(factor, Tensor) and gradients:
+            factor = factor.to(gradients[0].device)  # which is the CPU where weights are offloaded
         torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
         self._tokens = self._tokens + tokens
         self._step_count = None
