@@ -19,7 +19,7 @@ from manyheads.trainer import trainer
 @pytest.mark.parametrize(
     "words",
     [
-        ["trainer=fsdp", "trainer.strategy_options.cpu_offload=true"],
+        ["trainer=fsdp", "+trainer.strategy_options.cpu_offload=true"],
         ["trainer.strategy=fsdp", "+trainer.strategy_options.cpu_offload=true"],
     ],
 )

@@ -75,7 +75,7 @@ class FullySharded(DDPStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The state with whole tensors in the CPU's memory, on the first rank; {} on the others."""
-        state = super().optimizer_state(optimizer)
+        state: Any = super().optimizer_state(optimizer)
         values: dict[Any, Any] = {
             number: {name: self._kept(value) if isinstance(value, Tensor) else value for name, value in each.items()}
             for number, each in state["state"].items()
