@@ -129,7 +129,7 @@ def test_the_yamls_were_found() -> None:
         "model": 7,
         "head": 1,
         "optim": 6,
-        "trainer": 4,
+        "trainer": 5,
         "callbacks": 1,
         "logger": 4,
     }

@@ -34,7 +34,8 @@ class ResumableBatchSampler(Sampler[list[int]]):
         world: the number of processes.
         drop_last: leaves out the rows of an epoch that do not fill a global batch.
         even: every rank gets the same number of batches, as training needs: fewer than `world` rows at an epoch's end
-            are left out of it. When scoring, no row may be, so some ranks may have a batch less.
+            are left out of it. When scoring, no row may be, so the last batch of some ranks may have none: ranks that
+            share the weights of a network wait for one another in every batch.
         order: [num_rows] the rows of an epoch, given its number; None: every row once.
     """
 
@@ -58,7 +59,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         self.rank = rank
         self.world = world
         self._given_order = order
-        self._shortest = batch_size * world if drop_last else world if even else rank + 1  # of a global batch
+        self._shortest = batch_size * world if drop_last else world if even else 1  # of a global batch
         self._place = Place(epoch=0, rows=0, batches=0)
 
     @property
