@@ -322,7 +322,9 @@ RANGES = [
         r"strategy_options\.static_grap=True is no argument of DDPStrategy\.",
     ),
     Fault(
-        "offload without a GPU", BLIND + "trainer=fsdp trainer.accelerator=cpu", r"trainer\.strategy=fsdp needs a GPU"
+        "FSDP1's argument",
+        BLIND + "trainer=fsdp +trainer.strategy_options.limit_all_gathers=true",
+        r"strategy_options\.limit_all_gathers=True is no argument of FullySharded\.",
     ),
     Fault(
         "no block recomputed",

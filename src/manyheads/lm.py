@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from manyheads import sharded
 from manyheads.batch import IGNORE, Batch
 from manyheads.head.base import Auxiliary, Head, HeadOutput, Objective
 from manyheads.metric.base import Metric
@@ -134,7 +135,9 @@ class LM(pl.LightningModule):
         tokens = int(count) if on_cpu else count
         least = max(tokens, 1) if isinstance(tokens, int) else tokens.clamp(min=1)
         factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / least
-        gradients = [p.grad for p in self._parameters_once() if p.grad is not None]
+        gradients = [sharded.local(p.grad) for p in self._parameters_once() if p.grad is not None]
+        if isinstance(factor, Tensor) and gradients:
+            factor = factor.to(gradients[0].device)  # which is the CPU where weights are offloaded
         torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
         self._tokens = self._tokens + tokens
         self._step_count = None
@@ -159,7 +162,7 @@ class LM(pl.LightningModule):
         if self.before_clipping is not None:
             self.before_clipping()
         limit = gradient_clip_val or float("inf")  # 0 is no limit, as in Lightning
-        self.last_grad_norm = nn.utils.clip_grad_norm_(self._parameters_once(), limit)
+        self.last_grad_norm = sharded.whole(nn.utils.clip_grad_norm_(self._parameters_once(), limit))
         if self.accepts_gradients is not None and not self.accepts_gradients(self.last_grad_norm):
             self.zero_grad(set_to_none=True)
 

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from manyheads import sharded
 from manyheads.build import build
 from manyheads.decoding import scoring, text
 from manyheads.decoding.text import OptionValues
@@ -224,7 +225,7 @@ def load_weights(path: str | Path, checkpoint: str | None, network: nn.Module, h
 
 
 def fill(content: dict[str, Any], file: Path, network: nn.Module, head: Head) -> None:
-    """Copies a checkpoint's weights into the modules. Raises UserError for one that is missing or has another shape."""
+    """Copies a checkpoint's weights into the modules, also where each rank holds a part. Raises UserError for one that is missing or has another shape."""
     saved = content["state_dict"]
     for prefix, module in (("network.", network), ("head.", head)):
         own = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
@@ -241,7 +242,7 @@ def fill(content: dict[str, Any], file: Path, network: nn.Module, head: Head) ->
             raise UserError(
                 f"checkpoint {file} holds {prefix}{name}, which this network has not: it is of another network."
             )
-        module.load_state_dict(own)
+        module.load_state_dict(sharded.parts_of(own, wanted))
 
 
 def _texts(key: str, value: Any, *, one: bool = False) -> list[str]:

@@ -71,14 +71,15 @@ def layout(devices: int | str | list[int], num_nodes: int) -> tuple[int | str | 
 @contextlib.contextmanager
 def joined(on_gpu: bool) -> Iterator[None]:
     """Within it the ranks can talk to each other. An error that another rank's end has caused becomes OtherRankError."""
-    if world() == 1 or dist.is_initialized():
+    if dist.is_initialized():
         yield
         return
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+        if world() > 1:
+            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
         yield
     except Exception as error:
-        if not is_lost(error):
+        if world() == 1 or not is_lost(error):
             raise
         lost = OtherRankError("another rank has ended; it says why")
         for note in getattr(error, "__notes__", ()):

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from manyheads import compatibility, ranks
+from manyheads import compatibility, ranks, sharded
 from manyheads.atomic import clear_unfinished
 from manyheads.build import CONF_DIR, build, check_installed, check_tree, complete, target_of
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
@@ -25,7 +25,7 @@ from manyheads.errors import Interrupted, UserError
 from manyheads.head.base import Head
 from manyheads.launch import train_ranks
 from manyheads.lm import LM
-from manyheads.load import load_weights, rebuild
+from manyheads.load import fill, load_weights, rebuild
 from manyheads.logger.base import RunLogger
 from manyheads.logger.csv import CsvLog
 from manyheads.marks import callable_module
@@ -52,6 +52,7 @@ from manyheads.run.resume import Resumed, check_resume
 from manyheads.run.root import check_root
 from manyheads.run.scoring import score, write_predictions
 from manyheads.signature import parameters
+from manyheads.strategy import OWN
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.trainer import budget, is_on_gpu
@@ -124,6 +125,8 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                 write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
         if ranks.is_first():
+            if sharded.is_sharded(lm):
+                network, head = _whole(cfg, tokenizer, run.checkpoint("best"))
             export(run, network, head, tokenizer, results)
             screen.tell_notes(console, task.closing_notes)
             screen.summary(console, run, results)
@@ -166,12 +169,15 @@ def _checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]
 
 
 def _check_alone(cfg: DictConfig, devices: int) -> None:
-    """Raises UserError for what one device must do, and for machines that nothing has started."""
+    """Raises UserError for what one device with all weights must do, and for machines that nothing has started."""
+    strategy = cfg.trainer.get("strategy")
+    for name in ("find_lr", "find_batch_size"):
+        if cfg.callbacks.get(name) and devices > 1:
+            raise UserError(f"callbacks.{name}=true looks on one device, not {devices}: set trainer.devices=1.")
+        if cfg.callbacks.get(name) and strategy in OWN:
+            raise UserError(f"callbacks.{name}=true does not go with trainer.strategy={strategy}: set trainer=auto.")
     if devices == 1:
         return
-    for name in ("find_lr", "find_batch_size"):
-        if cfg.callbacks.get(name):
-            raise UserError(f"callbacks.{name}=true looks on one device, not {devices}: set trainer.devices=1.")
     if cfg.trainer.get("num_nodes", 1) > 1 and not ranks.started():
         raise UserError(
             f"trainer.num_nodes={cfg.trainer.num_nodes}: on each machine, start it with torchrun --nnodes "
@@ -266,6 +272,13 @@ def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Pa
         logger.log_metrics({name: value for name, value in scores.items() if name.startswith("test/")}, lm.steps_done)
     _close(loggers, "done")
     return results
+
+
+def _whole(cfg: DictConfig, tokenizer: Tokenizer, checkpoint: Path) -> tuple[nn.Module, Head]:
+    """Network and head with a checkpoint's weights, where this rank holds only a part of them."""
+    network, head = rebuild(cfg, tokenizer, cfg.allow)
+    fill(read_checkpoint(checkpoint), checkpoint, network, head)
+    return network, head
 
 
 def _close(loggers: Sequence[Logger], status: Status) -> None:

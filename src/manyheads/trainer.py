@@ -26,7 +26,7 @@ from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.marks import builder
 from manyheads.optim.budget import Budget
 from manyheads.run.folder import RunFolder
-from manyheads.strategy import make_strategy
+from manyheads.strategy import OWN, make_strategy
 from manyheads.threads import set_threads
 
 LIMITS = ("max_steps", "max_epochs", "max_minutes", "max_tokens")
@@ -84,7 +84,8 @@ def trainer(
         max_tokens: tokens after which it ends, padding left out.
         accelerator: cpu, gpu or another name of Lightning's; auto: a GPU where there is one.
         devices: how many of them, or which, as Lightning takes it.
-        strategy: how several devices work together, as Lightning names it.
+        strategy: how several devices work together: ddp, each with all weights; fsdp, each with a part of them; or
+            another name of Lightning's.
         strategy_options: arguments of that strategy's class: see `make_strategy`.
         num_nodes: machines.
         precision: as Lightning names it; auto: bf16-mixed where the device does it well, 32-true elsewhere.
@@ -113,13 +114,18 @@ def trainer(
         _check_limit(f"trainer.limit_{split}_batches", limit)
     devices, num_nodes = ranks.layout(devices, num_nodes)
     check_devices(accelerator, devices)
+    chosen, made_strategy = choose_precision(precision, accelerator), make_strategy(strategy, strategy_options)
+    if strategy in OWN and chosen == "16-mixed":
+        raise UserError(  # each rank would scale its part of the gradients by itself
+            f"trainer.precision={precision} does not go with trainer.strategy={strategy}. Set bf16-mixed or 32-true."
+        )
     _quiet()
     made = _lightnings(
         accelerator=accelerator,
         devices=devices,
-        strategy=make_strategy(strategy, strategy_options, accelerator),
+        strategy=made_strategy,
         num_nodes=num_nodes,
-        precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
+        precision=chosen,  # type: ignore[arg-type]
         callbacks=[*callbacks, *([Trace(RunFolder(folder).trace)] if profile else [])],
         logger=list(loggers),
         max_steps=-1 if max_steps is None else max_steps,
@@ -137,6 +143,7 @@ def trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        inference_mode=strategy not in OWN,  # what is gathered in it could not be trained afterwards
         deterministic=fixed,
         plugins=[checkpoint_io] if checkpoint_io else None,
         detect_anomaly=detect_anomaly,

@@ -44,6 +44,12 @@ def test_a_norm_is_over_all_tensors_of_a_layer() -> None:
     assert norms.dtype == torch.float32
 
 
+def test_norms_of_float64_are_float64() -> None:
+    _, norms = layer_norms([("head.w", torch.tensor([3.0, 4e-9], dtype=torch.float64)), ("w", torch.tensor([1.0]))])
+    assert norms.dtype == torch.float64
+    assert norms.tolist() == [3.0, 1.0]
+
+
 def batches(count: int) -> list[Batch]:
     draw = torch.Generator().manual_seed(5)
     made = []

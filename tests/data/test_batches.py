@@ -51,6 +51,14 @@ def test_whole_rows_have_no_segments(tmp_path: Path):
     }
 
 
+def test_a_batch_of_no_row_has_nothing_to_score(tmp_path: Path):
+    """A rank without a row computes along, since others wait for it, and counts nothing."""
+    store = store_of(tmp_path, [[1, 2, 3], [4, 5, 6]], [3, 30])
+    batch = rows_of(store, 4, packed=False, scoring=True).__getitems__([])
+    assert batch["input_ids"].shape == (1, 4)
+    assert (batch["labels"].tolist(), batch["num_bytes"].tolist()) == ([[IGNORE] * 4], [0])
+
+
 def test_a_packed_batch_by_hand(tmp_path: Path):
     """Guards: a segment's number, position, label or padding in the wrong place; a batch wider than its longest row."""
     store = store_of(tmp_path, [[1], [2, 3], [4, 5, 6, 7, 8]], [10, 20, 60])

@@ -57,6 +57,7 @@ def test_ranks_at_an_epochs_end(num_rows: int):
     assert len(trained) == len(set(trained)) > num_rows - world
     ragged = [Sampler(num_rows, 3, seed=1, shuffle=False, rank=rank, world=world, even=False) for rank in range(world)]
     assert all(len(sampler) == len(list(sampler)) for sampler in ragged)
+    assert len({len(sampler) for sampler in ragged}) == 1
     assert sorted(flat([batch for sampler in ragged for batch in sampler])) == list(range(num_rows))
 
 

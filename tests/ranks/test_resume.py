@@ -16,7 +16,12 @@ from .conftest import TORCHRUN, Ranked, losses
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(400)]
 
 TWO = ["trainer=ddp", "trainer.devices=2", "task.batch_size=4"]
-LONG = ["trainer.max_steps=800", "trainer.val_every_n_steps=200", "trainer.log_every_n_steps=1", "++callbacks.samples=0"]
+LONG = [
+    "trainer.max_steps=800",
+    "trainer.val_every_n_steps=200",
+    "trainer.log_every_n_steps=1",
+    "++callbacks.samples=0",
+]
 
 
 def same(row: dict[str, float]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch.nn import Parameter
 
+from manyheads import sharded
 from manyheads.callbacks.step import as_lm, is_fitting, step_is_done
 from manyheads.errors import UserError
 from manyheads.optim.averaging import RunningAverage
@@ -39,8 +40,15 @@ class Averaging(pl.Callback):
                 f"callbacks.averaging={self.running.kind}: this optimizer averages weights itself. "
                 "Set callbacks.averaging=null, or another optim."
             )
-        if (self.running is not None or averages_itself) and not _holds_whole_weights(trainer):
-            raise UserError("trainer.strategy shards the weights, which cannot be averaged. Set trainer.strategy=ddp.")
+        if (self.running is not None or averages_itself) and not _holds_whole_weights(trainer, pl_module):
+            what = (
+                "optim averages"
+                if averages_itself
+                else f"callbacks.averaging={self.running and self.running.kind} averages"
+            )
+            raise UserError(
+                f"{what} whole weights, and trainer.strategy leaves each device a part of them. Set trainer.strategy=ddp."
+            )
         if TRAINED in self._loaded:
             self._take_up(pl_module)
         self._loaded = {}
@@ -124,5 +132,5 @@ def _put(values: dict[Parameter, Tensor]) -> None:
         parameter.copy_(value)
 
 
-def _holds_whole_weights(trainer: pl.Trainer) -> bool:
-    return isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
+def _holds_whole_weights(trainer: pl.Trainer, module: pl.LightningModule) -> bool:
+    return isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy) and not sharded.is_sharded(module)

@@ -29,9 +29,14 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 def read_checkpoint(path: Path, map_location: Any = "cpu", *, mapped: bool = False) -> dict[str, Any]:
     """The checkpoint in `path`, read with `weights_only=True`; `mapped`: its tensors only when they are looked at.
 
-    Raises UserError, with the file's name, for a file that is missing, truncated, of another kind, or that holds
-    Python objects other than tensors and plain containers.
+    Raises UserError, with the file's name, for a file that is missing, truncated, of another kind (a folder: a sharded
+    checkpoint), or that holds Python objects other than tensors and plain containers.
     """
+    if path.is_dir():
+        raise UserError(
+            f"checkpoint {path} is a folder: a sharded checkpoint is not read, since its .metadata is a pickle, which could "
+            f"run code.{_others(path)}"
+        )
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist.{_others(path)}")
     try:

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from manyheads import sharded
 from manyheads.callbacks.checkpoint import RunCheckpoint
 from manyheads.callbacks.step import as_lm, is_fitting, log_is_due, step_is_done
 from manyheads.errors import OtherRankError, UserError
@@ -72,7 +73,7 @@ class StopWhenNotFinite(pl.Callback):
 
     def _check_weights(self, trainer: pl.Trainer, weights: Mapping[str, Tensor]) -> None:
         for tensor in weights.values():
-            if tensor.is_floating_point() and not tensor.isfinite().all():
+            if tensor.is_floating_point() and not sharded.local(tensor).isfinite().all():
                 self._stop(trainer, trainer.global_step, "the network's weights are")
 
     def _check(self, trainer: pl.Trainer) -> None:

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from manyheads import sharded
 from manyheads.callbacks.metrics_log import write_row
 from manyheads.callbacks.step import as_lm, step_is_done
 
@@ -58,13 +59,16 @@ def layer_of(parameter: str) -> str:
 
 
 def layer_norms(named: Iterable[tuple[str, Tensor]]) -> tuple[list[str], Tensor]:
-    """The layers, in order, and the Euclidean norm over all tensors of each, [layers] float32; nothing waits."""
+    """The layers, in order, and the Euclidean norm over all tensors of each, [layers]; nothing waits.
+
+    In float32, or float64 where a tensor is. To be called by all ranks where each holds a part of the tensors.
+    """
     pairs = list(named)
     layers = list(dict.fromkeys(layer_of(name) for name, _ in pairs))
     place = {layer: i for i, layer in enumerate(layers)}
-    tensors = [tensor for _, tensor in pairs]
-    norms = torch.stack(
-        [norm.float() for norm in torch._foreach_norm(tensors, 2, dtype=torch.float32)]  # pyright: ignore[reportPrivateImportUsage]
-    )
+    tensors = [sharded.local(tensor) for _, tensor in pairs]
+    wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+    norms: Tensor = torch.stack(torch._foreach_norm(tensors, 2, dtype=wide))  # pyright: ignore[reportPrivateImportUsage]
     index = torch.tensor([place[layer_of(name)] for name, _ in pairs], device=norms.device)
-    return layers, norms.new_zeros(len(layers)).index_add_(0, index, norms.square()).sqrt()
+    squares = norms.new_zeros(len(layers)).index_add_(0, index, norms.square())
+    return layers, sharded.added_up(squares, (tensor for _, tensor in pairs)).sqrt()

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
+from manyheads import sharded
 from manyheads.callbacks.step import as_lm, is_fitting
 from manyheads.decoding.generate import generate
 from manyheads.decoding.sampling import Sampling
@@ -54,11 +55,16 @@ class Samples(pl.Callback):
         self._prompts: list[str] | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not (is_fitting(trainer) and trainer.is_global_zero) or trainer.sanity_checking:
+        if not is_fitting(trainer) or trainer.sanity_checking:
+            return
+        if not (trainer.is_global_zero or sharded.is_sharded(pl_module)):
             return
         if self._prompts is None:
             self._prompts = list(self.prompts())
-        texts = self._continue(pl_module)
+        with sharded.gathered(pl_module):
+            texts = self._continue(pl_module)
+        if not trainer.is_global_zero:
+            return
         for prompt, text in zip(self._prompts, texts, strict=True):
             for line in sample_lines(prompt, text, self.console.width, self.console.encoding):
                 self.console.print(line, soft_wrap=True)

@@ -65,7 +65,9 @@ class PackedRows(Dataset[Batch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """The batch of these rows, in this order."""
+        """The batch of these rows, in this order; of none, one without a label."""
+        if not indices:
+            return nothing(self[0])
         rows = np.asarray(indices, np.int64)
         counts = self._starts[rows + 1] - self._starts[rows]  # [B] segments in each row
         members = _ranges(self._starts[rows], counts)  # [S]
@@ -146,3 +148,12 @@ def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.
     """start, start + 1, .. for each start, `count` of them, one after the other."""
     ends = counts.cumsum()
     return np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
+
+
+def nothing(batch: Batch) -> Batch:
+    """A batch of the same shape without a label. Lightning leaves out a rank that has no batch, and the others would wait
+    for it where scores are added up."""
+    empty = {**batch, "labels": torch.full_like(batch["labels"], IGNORE)}
+    if "num_bytes" in batch:
+        empty["num_bytes"] = torch.zeros_like(batch["num_bytes"])
+    return Batch(**empty)  # type: ignore[typeddict-item]

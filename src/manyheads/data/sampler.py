@@ -36,9 +36,8 @@ class ResumableBatchSampler(Sampler[list[int]]):
         shuffle: whether rows are permuted in each epoch; otherwise they come in order.
         rank: this process's number.
         world: the number of processes.
-        drop_last: leaves out the rows of an epoch that do not fill a global batch.
-        even: every rank gets the same number of batches, as training needs: fewer than `world` rows at an epoch's end
-            are left out of it. When scoring, no row may be, so some ranks may have a batch less.
+        drop_last: leaves out the rows of an epoch that do not fill a global batch. Otherwise the last batch of some ranks
+            may have no row: all have the same number of batches, for they wait for one another in each.
         order: [num_rows] the rows of an epoch, given its number; None: every row once.
         lengths: [num_rows] tokens of each row: rows that are permuted stand beside others of about their length, so that a
             step needs little padding. An epoch that is gone on with keeps the groups that it began with.
@@ -55,7 +54,6 @@ class ResumableBatchSampler(Sampler[list[int]]):
         rank: int = 0,
         world: int = 1,
         drop_last: bool = False,
-        even: bool = True,
         order: Callable[[int], NDArray[np.int64]] | None = None,
         lengths: NDArray[np.int64] | None = None,
         micro_batches: int = 1,
@@ -70,7 +68,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         self._given_order = order
         self._lengths = lengths if shuffle else None
         self._rows_of_step = batch_size * world * micro_batches
-        self._shortest = batch_size * world if drop_last else world if even else rank + 1  # of a global batch
+        self._shortest = batch_size * world if drop_last else 1  # of a global batch
         self._place = Place(epoch=0, rows=0, batches=0)
 
     @property

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from manyheads import sharded
 from manyheads.errors import UserError, check_range
 from manyheads.optim.base import can_fuse, check_at_least_zero, check_betas, optimizer_builder
 from manyheads.optim.groups import parameter_groups
@@ -42,7 +43,9 @@ class Muon(torch.optim.Muon):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One step; returns what `closure` returns."""
-        if any(p.device.type != "cpu" for group in self.param_groups for p in group["params"]):
+        if any(
+            p.device.type != "cpu" and sharded.local(p) is p for group in self.param_groups for p in group["params"]
+        ):
             return super().step(closure)
         loss = None
         if closure is not None:
@@ -60,15 +63,20 @@ class Muon(torch.optim.Muon):
             state["momentum_buffer"] = torch.zeros_like(gradient, memory_format=torch.preserve_format)
         average = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         ahead = gradient.lerp(average, group["momentum"]) if group["nesterov"] else average
+        ahead = sharded.whole(ahead)  # the nearest orthogonal matrix is one of whole matrices
+        on_cpu = ahead.device.type == "cpu"
         direction = orthogonalize(
-            ahead.to(torch.promote_types(ahead.dtype, torch.float32)),
+            ahead.to(torch.promote_types(ahead.dtype, torch.float32) if on_cpu else torch.bfloat16),
             coefficients=group["ns_coefficients"],
             steps=group["ns_steps"],
             eps=group["eps"],
         )
         rows, columns = parameter.shape
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(direction.to(parameter.dtype), alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)))
+        parameter.add_(
+            sharded.part_of(direction.to(parameter.dtype), parameter),
+            alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)),
+        )
 
 
 class MuonAdamW(Optimizer):

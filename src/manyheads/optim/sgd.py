@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from manyheads import sharded
 from manyheads.errors import UserError, check_range
 from manyheads.optim.base import can_fuse, check_at_least_zero, leave_unscaling_outside, optimizer_builder
 from manyheads.optim.groups import decay_groups
@@ -45,6 +46,7 @@ def sgd(
         lr=lr,
         momentum=momentum,
         nesterov=nesterov,
-        fused=can_fuse(module.parameters()),
+        # torch's fused kernel of this one does not know parameters of which each rank holds a part
+        fused=can_fuse(module.parameters()) and not sharded.is_sharded(module),
     )
     return leave_unscaling_outside(optimizer)

@@ -76,7 +76,7 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
             "Leave it out, or start a new run with init=FOLDER."
         )
     checkpoint = folder.checkpoint("last")
-    if not checkpoint.is_file():
+    if not checkpoint.exists():
         raise UserError(f"resume={folder.path}: this run has no checkpoint yet. Start it anew with {command('train')}.")
     task = str(cfg.task._target_).rpartition(".")[2]
     content = _read(checkpoint, [*LIGHTNINGS_KEYS, task])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from manyheads.batch import Batch
-from manyheads.data.batches import PackedRows, nothing
+from manyheads.data.batches import PackedRows
 from manyheads.data.cache import fingerprint
 from manyheads.data.concatenated import ConcatenatedStore, shares
 from manyheads.data.loader import ResumableLoader
@@ -271,10 +271,8 @@ class Generation(Task):
         data = PackedRows(store, segments, single(segments.length), end_id=self.tokenizer.end_id, scoring=True)
         rank, world = self._rank()
         order = ResumableBatchSampler(
-            len(data), self.eval_batch_size, seed=self.seed, shuffle=False, rank=rank, world=world, even=False
+            len(data), self.eval_batch_size, seed=self.seed, shuffle=False, rank=rank, world=world
         )
-        if len(data) <= rank:
-            return DataLoader(cast(Any, [nothing(data[0])]), batch_size=None)
         return ResumableLoader(data, order, pin=self._pin())
 
     def _beginning(self, store: TokenStore, start: int) -> str:
