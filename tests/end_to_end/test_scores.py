@@ -49,7 +49,7 @@ def scored(task: Generation, module: LM, batch_size: int, packed: bool, workers:
     segments = cut(store.document_starts, task.seq_len, stride)
     rows = pack(segments.length, task.seq_len) if packed else single(segments.length)
     data = PackedRows(store, segments, rows, end_id=task.tokenizer.end_id, scoring=True)
-    order = ResumableBatchSampler(len(data), batch_size, seed=1, shuffle=False, even=False)
+    order = ResumableBatchSampler(len(data), batch_size, seed=1, shuffle=False)
     module.on_test_epoch_start()
     for metric in module.test_metrics.values():
         metric.reset()

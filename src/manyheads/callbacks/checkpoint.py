@@ -136,7 +136,7 @@ class RunCheckpoint(pl.Callback):
     ) -> None:
         """Ends what a kill between the save of this step and its names may have left undone."""
         state, step = checkpoint["callbacks"].get(self.state_key, {}), checkpoint["global_step"]
-        if is_fitting(trainer) and trainer.is_global_zero:
+        if is_fitting(trainer) and trainer.is_global_zero and self.last_path.is_file():
             if step in state.get("steps", []):
                 _finish_links(self.folder, state["steps"])
             if self._is_due(step) and not state.get("validation_owed"):

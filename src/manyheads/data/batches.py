@@ -148,12 +148,3 @@ def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.
     """start, start + 1, .. for each start, `count` of them, one after the other."""
     ends = counts.cumsum()
     return np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
-
-
-def nothing(batch: Batch) -> Batch:
-    """A batch of the same shape without a label. Lightning leaves out a rank that has no batch, and the others would wait
-    for it where scores are added up."""
-    empty = {**batch, "labels": torch.full_like(batch["labels"], IGNORE)}
-    if "num_bytes" in batch:
-        empty["num_bytes"] = torch.zeros_like(batch["num_bytes"])
-    return Batch(**empty)  # type: ignore[typeddict-item]
