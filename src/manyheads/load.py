@@ -206,9 +206,15 @@ def load(
 
 
 def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
-    """The network and the head that a config describes, with weights as at the start of training."""
+    """The network and the head that a config describes, with weights as at the start of training.
+
+    In float64 where training is: Lightning would turn them into it only once a checkpoint's weights are in them.
+    """
     with torch.random.fork_rng(devices=[]):
-        return assemble(cfg, tokenizer.vocab_size, allow)
+        network, head = assemble(cfg, tokenizer.vocab_size, allow)
+    if str(OmegaConf.select(cfg, "trainer.precision")).startswith("64"):
+        return network.double(), head.double()
+    return network, head
 
 
 def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:

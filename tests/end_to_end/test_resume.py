@@ -280,3 +280,24 @@ def test_a_compiled_run_goes_on_and_writes(
     written = cli("generate", f"run={stopped.folder}", "max_new_tokens=4", "device=cpu", "ab")
     assert (written.code, written.err) == (0, "")
     assert written.out.startswith("ab")
+
+
+def test_a_run_in_float64_goes_on_and_is_scored_in_float64(
+    cli: Callable[..., Any], tiny: list[str], stop_at: Callable[..., None]
+) -> None:
+    """Guards weights that pass through float32 on their way back from a checkpoint."""
+    words = [*tiny, "trainer.precision=64", "trainer.log_every_n_steps=1", "++callbacks.samples=0"]
+    whole = cli("train", *words)
+    stop_at(2)
+    stopped = cli("train", *words)
+    assert stopped.code == 143
+    resumed = cli("train", f"resume={stopped.folder}")
+    assert resumed.code == 0, resumed.err
+    assert [row["train/loss"] for row in stopped.metrics if "train/loss" in row] == [
+        row["train/loss"] for row in whole.metrics if "train/loss" in row
+    ]
+    assert cli("eval", f"run={whole.folder}", "to=figures.json").code == 0
+    assert json.loads(Path("figures.json").read_text(encoding="utf-8"))["test"] == whole.results["test"]
+    lm = manyheads.load(whole.folder)
+    assert {parameter.dtype for parameter in lm.network.parameters()} == {torch.float64}
+    assert lm.generate("the", max_new_tokens=3, temperature=0.0)

@@ -107,8 +107,9 @@ class Interrupt(pl.Callback):
             return self.signum is not None
         number = torch.tensor(self.signum or 0, device=trainer.strategy.root_device)
         agreed = int(trainer.strategy.reduce(number, reduce_op="max"))  # type: ignore[arg-type]
-        self.signum = agreed or None
-        return self.signum is not None
+        if agreed:  # else one may have come since it was asked for: it counts at the next step
+            self.signum = agreed
+        return bool(agreed)
 
     def _leave(self, trainer: pl.Trainer) -> None:
         assert self.signum is not None
