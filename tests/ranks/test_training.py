@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def test_one_folder_one_line_one_tokenizer_and_one_wandb_run(tiny: list[str], ra
     for line in ("task       generation", "step 3/6  validation", "run folder:", "best checkpoint"):
         assert done.out.count(line) == 1, line
     assert "4 in a batch of each of 2 devices" in done.out
-    assert "2 x cpu" in done.out
+    assert re.search(r"device +2 x cpu: .*, 32-true, ddp$", done.out, re.MULTILINE)
     assert [int(row["step"]) for row in done.metrics] == sorted({int(row["step"]) for row in done.metrics})
     predictions = (done.folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     assert [line.partition(",")[0] for line in predictions] == [f'{{"id": {number}' for number in range(13)]

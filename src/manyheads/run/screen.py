@@ -44,7 +44,7 @@ def header(
     devices = trainer.world_size
     several = f" of each of {devices} devices" if devices > 1 else ""
     where = f"{devices} x {device.type}" if devices > 1 else device.type
-    how = f", {strategy_name(trainer)}" if devices > 1 else ""
+    how = f", {strategy_name(cfg, trainer)}" if devices > 1 else ""
     rows = {
         "task": f"{choices['task']}, rows of {cfg.task.seq_len} tokens, {cfg.task.batch_size} in a batch{several}",
         "data": f"{choices['data']}: " + "\n".join(_split(name, size) for name, size in task.describe().items()),
@@ -69,9 +69,10 @@ def header(
     console.print()
 
 
-def strategy_name(trainer: pl.Trainer) -> str:
+def strategy_name(cfg: DictConfig, trainer: pl.Trainer) -> str:
     """How several devices work together, as `trainer.strategy` names it."""
-    return str(getattr(trainer.strategy, "strategy_name", None) or type(trainer.strategy).__name__)
+    asked = cfg.trainer.get("strategy", "auto")
+    return asked if asked != "auto" else type(trainer.strategy).__name__.removesuffix("Strategy").lower()
 
 
 def _tell_resumed(console: Console, cfg: DictConfig, resumed: Resumed, task: Task) -> None:
