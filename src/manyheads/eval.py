@@ -38,14 +38,11 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, float]]:
     splits that are there are scored, and data without any is a test split as a whole. Prints a table, writes it to `to`
     as JSON when that is set, and returns {"val": {...}, "test": {...}}, without the splits that are not there.
     """
-    if not ranks.started():
-        before, out, devices = _checked(cfg)
-        if devices > 1:
-            return run_ranks(f"{__name__}:{evaluate.__name__}", devices, cfg, {})
-        return _evaluate(cfg, before, out)
-    with ranks.joined(is_on_gpu(cfg.trainer.get("accelerator", "auto"))):
+    with ranks.joined(is_on_gpu(OmegaConf.select(cfg, "trainer.accelerator") or "auto")):
         with ranks.agreed():
-            before, out, _ = _checked(cfg)
+            before, out, devices = _checked(cfg)
+        if devices > 1 and not ranks.started():
+            return run_ranks(f"{__name__}:{evaluate.__name__}", devices, cfg, {})
         return _evaluate(cfg, before, out if ranks.is_first() else None)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
@@ -71,12 +71,11 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     user can mend, before any long work where that is possible, and Interrupted after a signal.
     """
     argv = argv or sys.argv
-    if not ranks.started():
-        cfg, devices = _checked(cfg, choices)
-        return train_ranks(devices, cfg, folder, choices, argv) if devices > 1 else _train(cfg, folder, choices, argv)
-    with ranks.joined(is_on_gpu(cfg.trainer.get("accelerator", "auto"))):
+    with ranks.joined(is_on_gpu(OmegaConf.select(cfg, "trainer.accelerator") or "auto")):
         with ranks.agreed():
-            cfg, _ = _checked(cfg, choices)
+            cfg, devices = _checked(cfg, choices)
+        if devices > 1 and not ranks.started():
+            return train_ranks(devices, cfg, folder, choices, argv)
         return _train(cfg, folder, choices, argv)
 
 
@@ -105,6 +104,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
         with unmade_on_error(run, keep=resumed is not None or not ranks.is_first()), ranks.agreed():
             if ranks.is_first():
                 clear_unfinished(run.path)
+                run.keep(source.reports)  # before the notes, which tell what is in them
             console.log_to(run.log(ranks.rank()))
             record = Record(run, cfg, choices, argv, source=source, tokenizer=tokenizer, notes=task.notes,
                             resumed=resumed)  # fmt: skip
@@ -120,7 +120,6 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
             if cfg.compile:
                 compile_blocks(network)
             if ranks.is_first():
-                run.keep(source.reports)
                 screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed)
                 write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)

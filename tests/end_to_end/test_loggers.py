@@ -136,7 +136,7 @@ def test_a_run_that_fails_ends_as_failed(
     assert how_it_ended(events(done.folder)) == api_pb2.STATUS_FAILURE  # type: ignore[attr-defined]
     assert mlflow_run(done.results["run"]["mlflow_id"])[0].info.status == "FAILED"
     log = (done.folder / "train.log").read_text(encoding="utf-8")
-    assert log.endswith("RuntimeError: planted\n")
+    assert "RuntimeError: planted\nGo on from the last checkpoint with: manyheads train resume=" in log
 
 
 @pytest.mark.slow

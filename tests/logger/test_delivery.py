@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from manyheads.logger.delivery import Delivery, trouble_in_time
+from manyheads.logger.delivery import Delivery
 
 
 class Server:
@@ -100,11 +100,3 @@ def test_a_server_that_does_not_answer_is_waited_for_so_long_and_no_longer() -> 
     assert delivery.close(0.05) == 1
     assert time.monotonic() - start < 5
     server.held.set()
-
-
-def test_what_went_wrong_is_said_and_nothing_when_all_is_well() -> None:
-    def fail() -> None:
-        raise ValueError("no\nsecond line")
-
-    assert trouble_in_time(lambda: None, 10) is None
-    assert trouble_in_time(fail, 10) == "ValueError: no"

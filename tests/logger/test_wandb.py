@@ -15,7 +15,7 @@ import pytest
 
 from manyheads.logger import wandb as module
 from manyheads.logger.html import html_table
-from manyheads.logger.wandb import WandbLog, wandb
+from manyheads.logger.wandb import WandbLog, trouble_in_time, wandb
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens, connections are refused
 
@@ -150,34 +150,8 @@ def test_a_failing_call_never_stops_a_training(
         log.close()
     assert [record.message for record in caplog.records] == [
         "W&B failed (BrokenPipeError: the service is gone); the training goes on without it where it must.",
-        "W&B did not take 3 rows; metrics.csv in the run folder has them.",
         f"W&B did not take everything (TimeoutError: took too long). Later: wandb sync "
         f"{tmp_path}/wandb/offline-run-*-{own_id}",
-    ]
-
-
-def test_a_service_that_hangs_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    log = make(tmp_path)
-    answers, closed = threading.Event(), []
-
-    class Hung:
-        def log(self, *args: Any, **kwargs: Any) -> None:
-            answers.wait(60)
-
-        def finish(self, exit_code: int) -> None:
-            closed.append(exit_code)
-
-    monkeypatch.setattr(log, "_experiment", Hung())
-    monkeypatch.setattr(module, "FINISH_SECONDS", 0.05)
-    for step in range(3):
-        log.log_metrics({"x": 1.0}, step=step)
-    log.close()
-    answers.set()
-    assert closed == [0]
-    assert [record.message for record in caplog.records] == [
-        "W&B did not take 3 rows; metrics.csv in the run folder has them."
     ]
 
 
@@ -227,6 +201,14 @@ def test_a_table_that_hangs_is_left_and_pages_follow(
     assert [record.message for record in caplog.records if record.name == module.__name__] == [
         "W&B takes no Table (no answer in 0.05 seconds); sample texts are logged as pages from here on."
     ]
+
+
+def test_what_went_wrong_is_said_and_nothing_when_all_is_well() -> None:
+    def fail() -> None:
+        raise ValueError("no\nsecond line")
+
+    assert trouble_in_time(lambda: None, 10) is None
+    assert trouble_in_time(fail, 10) == "ValueError: no"
 
 
 @pytest.mark.slow

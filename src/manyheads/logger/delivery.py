@@ -101,27 +101,3 @@ class Delivery:
         if not self._told:
             self._told = True
             self._on_trouble(error)
-
-
-def trouble_in_time(call: Callable[[], None], seconds: float) -> str | None:
-    """What went wrong with a call, in a few words, or that it did not return in time; None when all is well.
-
-    A call that hangs is left behind in its thread, which does not keep the process alive.
-    """
-    caught: list[str] = []
-
-    def attempt() -> None:
-        try:
-            call()
-        except Exception as error:  # whatever W&B raises
-            caught.append(first_line(error))
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return f"no answer in {seconds:g} seconds" if thread.is_alive() else next(iter(caught), None)
-
-
-def first_line(error: BaseException) -> str:
-    """The kind of an error, and what it says first."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -8,6 +8,7 @@ import secrets
 import shlex
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from manyheads.errors import Interrupted
 from manyheads.logger.base import RunLogger
-from manyheads.logger.delivery import Delivery, first_line, trouble_in_time
 from manyheads.logger.html import html_table
 from manyheads.logger.wandb_account import Mode, choose_mode, client_settings, trouble_reaching
 from manyheads.marks import builder
@@ -87,9 +87,8 @@ class WandbLog(WandbLogger, RunLogger):
     """Lightning's logger with a W&B run of its own, whatever else this process logs.
 
     W&B's `_step` is the optimizer step. Nothing of the command line, the environment, the repository or the console is
-    recorded: only `config` and what is logged. Rows are handed over by a thread of its own: W&B waits for its own process at
-    each of them, longer than a short training step takes. `close` ends the run; Lightning ends it only when it failed,
-    because testing follows training.
+    recorded: only `config` and what is logged. `close` ends the run; Lightning ends it only when it failed, because
+    testing follows training.
     """
 
     id_name = "wandb_id"
@@ -109,7 +108,7 @@ class WandbLog(WandbLogger, RunLogger):
         self._settings = dict(settings)
         self._tables = tables
         self._closed = False
-        self._delivery: Delivery | None = None
+        self._warned = False
         self._last_step = 0
 
     @property
@@ -127,15 +126,14 @@ class WandbLog(WandbLogger, RunLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Logs at an optimizer step, by default the last one that was logged. Never raises and never waits."""
-        self._last_step = at = self._last_step if step is None else step
-        row = dict(metrics)
-        self._put(lambda: self.experiment.log(row, step=at))
+        """Logs at an optimizer step, by default the last one that was logged. Never raises."""
+        self._last_step = self._last_step if step is None else step
+        self._guarded(lambda: self.experiment.log(dict(metrics), step=self._last_step))
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
         """Adds to the run's config. Never raises."""
-        self._put(lambda: super(WandbLog, self).log_hyperparams(params))
+        self._guarded(lambda: super(WandbLog, self).log_hyperparams(params))
 
     @rank_zero_only
     def log_text(
@@ -150,9 +148,12 @@ class WandbLog(WandbLogger, RunLogger):
 
         For each Table the client asks the server, and waits for ever where it went away.
         """
-        if data:
-            self._last_step = at = self._last_step if step is None else step
-            self._put(lambda: self._log_texts(key, columns or [], data, at))
+        import wandb as client
+
+        if not data or self._closed:
+            return
+        if not self._log_table(key, columns or [], data, step):
+            self.log_metrics({key: client.Html(html_table(columns or [], data), inject=False)}, step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -167,34 +168,28 @@ class WandbLog(WandbLogger, RunLogger):
         run, closed, self._closed = self._experiment, self._closed, True
         if closed or run is None:
             return
-        if self._delivery is not None and (left := self._delivery.close(FINISH_SECONDS)):
-            _log.warning("W&B did not take %d rows; metrics.csv in the run folder has them.", left)
         try:
             run.finish(exit_code=int(status == "failed"))
             trouble = self._refusal()
             for link in self._files("logs/debug-core.log"):
                 link.unlink()  # it leads out of the folder, to a path of this machine
         except Exception as error:  # whatever W&B raises: the results are safe and the run is over
-            trouble = first_line(error)
+            trouble = _first_line(error)
         if trouble:
             _log.warning("W&B did not take everything (%s). Later: %s", trouble, self._sync_command())
 
-    def _log_texts(self, key: str, columns: list[str], data: list[list[str]], step: int) -> None:
-        import wandb as client
-
-        if not self._log_table(key, columns, data, step):
-            self.experiment.log({key: client.Html(html_table(columns, data), inject=False)}, step=step)
-
-    def _log_table(self, key: str, columns: list[str], data: list[list[str]], step: int) -> bool:
+    def _log_table(self, key: str, columns: list[str], data: list[list[str]], step: int | None) -> bool:
         """Whether the rows were logged as a Table; after the first that W&B does not take in time there are no more."""
         import wandb as client
 
         if not self._tables:
             return False
+        run = self.experiment  # started here, since it may turn out to be offline
         trouble = trouble_reaching(client_settings().base_url) if self._mode == "online" else None
         if trouble is None:
+            self._last_step = self._last_step if step is None else step
             table = client.Table(columns=list(columns), data=[list(row) for row in data])
-            trouble = trouble_in_time(lambda: self.experiment.log({key: table}, step=step), TABLE_SECONDS)
+            trouble = trouble_in_time(lambda: run.log({key: table}, step=self._last_step), TABLE_SECONDS)
         if trouble is not None:
             self._tables = False
             _log.warning("W&B takes no Table (%s); sample texts are logged as pages from here on.", trouble)
@@ -207,7 +202,7 @@ class WandbLog(WandbLogger, RunLogger):
                 if trouble is None:
                     return self._init("online")
             except Exception as error:  # W&B has many kinds: no such entity, key refused, timed out
-                trouble = first_line(error)
+                trouble = _first_line(error)
             self._mode = "offline"
             for left in (self._folder / "wandb").glob(f"run-*-{self._id}"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -216,7 +211,7 @@ class WandbLog(WandbLogger, RunLogger):
         try:
             return self._init(self._mode)
         except Exception as error:
-            _log.warning("W&B cannot log this run (%s).", first_line(error))
+            _log.warning("W&B cannot log this run (%s).", _first_line(error))
             return self._init("disabled")
 
     def _init(self, mode: Mode) -> Any:
@@ -258,28 +253,39 @@ class WandbLog(WandbLogger, RunLogger):
                     return line.rpartition('"msg":"')[2].rstrip('"}').partition(" url=")[0]
         return None
 
-    def _put(self, call: Callable[[], None]) -> None:
-        """Leaves a call to the thread. The run is started first: it may turn out to be offline."""
+    def _guarded(self, call: Callable[[], None]) -> None:
         if self._closed:
             return
         try:
-            _ = self.experiment
-            if self._delivery is None:
-                # whatever W&B raises: the training is worth more than its log, and a second try would raise it again
-                self._delivery = Delivery(_call, hopeless=lambda error: True, on_trouble=self._tell, most=1)
-            self._delivery.put("call", call)
-        except Exception as error:
-            self._closed = True
-            self._tell(error)
-
-    def _tell(self, error: Exception) -> None:
-        _log.warning("W&B failed (%s); the training goes on without it where it must.", first_line(error))
+            call()
+        except Exception as error:  # whatever W&B raises: the training is worth more than its log
+            if not self._warned:
+                _log.warning("W&B failed (%s); the training goes on without it where it must.", _first_line(error))
+            self._warned = True
 
     def _sync_command(self) -> str:
         prefix = "offline-run" if self._mode == "offline" else "run"
         return f"wandb sync {shlex.quote(str(self._folder / 'wandb'))}/{prefix}-*-{self._id}"
 
 
-def _call(kind: str, calls: Sequence[Callable[[], None]]) -> None:
-    for call in calls:
-        call()
+def trouble_in_time(call: Callable[[], None], seconds: float) -> str | None:
+    """What went wrong with a call, in a few words, or that it did not return in time; None when all is well.
+
+    A call that hangs is left behind in its thread, which does not keep the process alive.
+    """
+    caught: list[str] = []
+
+    def attempt() -> None:
+        try:
+            call()
+        except Exception as error:  # whatever W&B raises
+            caught.append(_first_line(error))
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return f"no answer in {seconds:g} seconds" if thread.is_alive() else next(iter(caught), None)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
