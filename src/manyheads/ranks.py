@@ -74,6 +74,7 @@ def joined(on_gpu: bool) -> Iterator[None]:
     if dist.is_initialized():
         yield
         return
+    places = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
     try:
         if world() > 1:
             dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
@@ -88,6 +89,8 @@ def joined(on_gpu: bool) -> Iterator[None]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+        for name, place in places.items():  # Lightning leaves its own, which a child would take for its parent's
+            os.environ.pop(name, None) if place is None else os.environ.update({name: place})
 
 
 @contextlib.contextmanager
