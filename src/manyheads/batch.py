@@ -21,12 +21,17 @@ NO_EXAMPLE = -1
 
 
 class Batch(TypedDict, total=False):
-    """One micro-batch. Only `input_ids` is always there."""
+    """One micro-batch. Only `input_ids` is always there. A head reads one of `labels`, `classes` and `spans`."""
 
     input_ids: Tensor  # [B, T] int64, token ids; padding holds the tokenizer's end-of-text id
     labels: Tensor  # [B, T] int64, the token that follows each input, or IGNORE
     positions: Tensor  # [B, T] int64, place within the segment, from 0; absent: 0..T-1 in every row
     segments: Tensor  # [B, T] int64, 1.. within a row, 0 on padding; absent: each row is one whole segment, unpadded.
     #                   A position attends only to positions of its own segment.
-    examples: Tensor  # [B, T] int64, which example of the split a position belongs to, NO_EXAMPLE on padding
+    examples: Tensor  # [B, T] int64, which example of the split a position belongs to, NO_EXAMPLE on padding; or [B], where
+    #                   each row is one example
     num_bytes: Tensor  # [B] int64, bytes of raw text that the labels of a row stand for
+    source_ids: Tensor  # [B, S] int64, what the encoder of an encoder-decoder reads; padding as in input_ids
+    source_segments: Tensor  # [B, S] int64, 1 on tokens and 0 on padding; absent: no row is padded
+    classes: Tensor  # [B] int64, the class of each row, or IGNORE; or [B, C] float, 0 or 1 for each of several labels
+    spans: Tensor  # [B, 2] int64, the first and the last position of the answer in input_ids, or IGNORE
