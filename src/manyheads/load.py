@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from manyheads import sharded
-from manyheads.build import build
+from manyheads.build import build, target_of
+from manyheads.data.source import Source
 from manyheads.decoding import scoring, text
 from manyheads.decoding.text import OptionValues
 from manyheads.errors import UserError, did_you_mean, written
@@ -20,6 +21,8 @@ from manyheads.head.base import Head
 from manyheads.marks import callable_module
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.folder import parse_config
+from manyheads.signature import parameters
+from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
 
 
@@ -205,6 +208,21 @@ def load(
     )
 
 
+def build_task(cfg: DictConfig, source: Source, tokenizer: Tokenizer) -> Task:
+    """The task that a config describes, told what kind of network there is and what its head reads of a batch."""
+    network = assemble_network(cfg, tokenizer.vocab_size, cfg.allow)
+    live = {"source": source, "tokenizer": tokenizer, "seed": cfg.seed, "kind": network.kind}
+    live["reads"] = target_of(cfg.head, "head", cfg.allow).reads  # type: ignore[attr-defined]
+    known = parameters(target_of(cfg.task, "task", cfg.allow))
+    return build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
+
+
+def assemble_network(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> nn.Module:
+    """The network for a vocabulary of that size, without memory."""
+    with torch.device("meta"):
+        return build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
+
+
 def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
     """The network and the head that a config describes, with weights as at the start of training.
 
@@ -221,7 +239,8 @@ def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tup
     """The network and the head for a vocabulary of that size, on torch's default device."""
     network = build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
     live = {"dim": network.dim, "vocab_size": vocab_size, "weight": network.output_weight}
-    return network, build(cfg.head, "head", allow=allow, **live)
+    known = parameters(target_of(cfg.head, "head", allow))
+    return network, build(cfg.head, "head", allow=allow, **{name: live[name] for name in live if name in known})
 
 
 def load_weights(path: str | Path, checkpoint: str | None, network: nn.Module, head: Head) -> None:

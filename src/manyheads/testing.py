@@ -66,7 +66,12 @@ class Rows(Source):
 
         rows = self._texts[split]
         if rows and isinstance(rows[0], Mapping):
-            return with_fields(Dataset.from_list([dict(row) for row in rows]), self.fields, Columns(), self.name)
+            return with_fields(
+                Dataset.from_list([dict(row) for row in rows if not isinstance(row, str)]),
+                self.fields,
+                Columns(),
+                self.name,
+            )
         return Dataset.from_dict({"text": self._texts[split]}, features=Features({"text": Value("string")}))
 
 

@@ -118,7 +118,7 @@ def _named_labels(rows: Dataset, labels: Sequence[str]) -> Dataset:
             f"data.labels=[{','.join(labels)}] names classes that are numbers, and the column label holds "
             f"{getattr(feature, 'dtype', type(feature).__name__)}. Set data.labels=null."
         )
-    highest = max(rows.with_format("arrow")["label"].to_pylist(), default=0) if len(rows) else 0
+    highest = max((value for value in rows["label"] if value is not None), default=0)
     if highest >= len(labels):
         raise UserError(
             f"data.labels=[{','.join(labels)}] names {len(labels)} classes, and there is a label {highest}."

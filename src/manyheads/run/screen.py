@@ -46,7 +46,7 @@ def header(
     where = f"{devices} x {device.type}" if devices > 1 else device.type
     how = f", {strategy_name(cfg, trainer)}" if devices > 1 else ""
     rows = {
-        "task": f"{choices['task']}, rows of {cfg.task.seq_len} tokens, {cfg.task.batch_size} in a batch{several}",
+        "task": f"{choices['task']}, {task.summary}{several}",
         "data": f"{choices['data']}: " + "\n".join(_split(name, size) for name, size in task.describe().items()),
         "tokenizer": f"{tokenizer.name}, vocabulary of {tokenizer.vocab_size:,}",
         "network": f"{choices['model']}: {parameters:,} parameters ({memory})",
