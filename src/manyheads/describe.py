@@ -23,7 +23,8 @@ Takes what `manyheads train` takes. No data is read and no weight is made: the n
   parameters    by part; a tied embedding counts once, as embedding. Active ones, those that a token uses, where fewer
   FLOPs         of one token in a row of task.seq_len: 2 for each weight of a matrix, the head's included, and for
                 attention 4 x heads x width of a head x row length in each layer, masked or not; three times that in
-                training (Kaplan et al. 2020, section 2.1; Chowdhery et al. 2022, appendix B)
+                training (Kaplan et al. 2020, section 2.1; Chowdhery et al. 2022, appendix B). With an encoder before
+                the decoder, of one token of the text and one of a source as long as it, here and below
   memory        weights, gradients and the state of the optimizer that optim names, exactly, in trainer.precision;
                 activations estimated: what one forward pass over task.batch_size packed rows leaves for the backward
                 pass, uncompiled. With trainer=gpu, here or not, attention counts as fused; a CPU's with dropout is not.

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from manyheads.batch import Batch
-from manyheads.decoding.cache import Cache, RereadingCache, causal_mask
+from manyheads.decoding.cache import Cache, RereadingCache, SourceCache, causal_mask
 
 
 def test_keys_and_values_lie_one_after_the_other() -> None:
@@ -119,3 +119,26 @@ def test_a_row_that_is_read_again_has_all_its_tokens_places_and_segments() -> No
     assert whole is not None
     assert whole["segments"].tolist() == [[1, 1, 1, 1], [0, 1, 1, 0]]
     assert Cache(num_layers=1, batch_size=2, max_len=4).whole(first) is None
+
+
+def test_sources_stay_with_their_rows_also_twice() -> None:
+    """Keys, values and masks of the sources; their room counts."""
+    cache = SourceCache(num_layers=2, batch_size=3, max_len=4)
+    assert cache.num_bytes == 0
+    states = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 2, 5, 4)
+    for layer in range(2):
+        cache.keep_source(layer, states, -states)
+    cache.source_mask = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 1, 5)
+    assert cache.num_bytes == 2 * 2 * 3 * 2 * 5 * 4 * 4
+    cache.keep(torch.tensor([2, 0, 2]))
+    for layer in range(2):
+        key, value = cache.of_source(layer)
+        assert key[:, 1, 4, 3].tolist() == [2, 0, 2]
+        assert value[:, 0, 0, 0].tolist() == [-2, 0, -2]
+    assert cache.source_mask[:, 0, 0, 4].tolist() == [2, 0, 2]
+    assert cache.batch_size == 3
+
+
+def test_a_source_that_was_never_brought_is_our_own_mistake() -> None:
+    with pytest.raises(AssertionError, match="brings source_ids"):
+        SourceCache(num_layers=1, batch_size=1, max_len=1).of_source(0)

@@ -4,8 +4,16 @@ from typing import Any
 import pytest
 import torch
 
-from manyheads.decoding.cache import Cache
-from manyheads.model.attention import Attention, Context, attention_mask
+from manyheads.decoding.cache import Cache, SourceCache
+from manyheads.model.attention import (
+    Attention,
+    Context,
+    CrossAttention,
+    Source,
+    attention_mask,
+    mutual_mask,
+    source_mask,
+)
 
 CAUSAL = Context(mask=None, is_causal=True, rotation=None, cache=None)
 
@@ -217,3 +225,47 @@ def test_dropout_of_the_explicit_path_is_off_in_eval() -> None:
     assert not torch.equal(attention(x, context, 0), attention(x, context, 0))
     attention.eval()
     assert torch.equal(attention(x, context, 0), attention(x, context, 0))
+
+
+def test_attention_to_a_source_by_hand() -> None:
+    """One position, one head of width 4, so scores are divided by 2; a source of two tokens and one of padding.
+
+    x = 2 e0, queries are twice the inputs: 4 e0. Keys are the sources themselves: 0, (ln 3) / 2 e0 + e1 and 9 e0.
+    Scores 0 and 2 ln 3, halved: 0 and ln 3, weights 1/4 and 3/4; the padding's score of 18 counts for nothing.
+    Values move feature 1 to feature 2: 0 and e2, mixed 3/4 e2. The output matrix is four times the identity: 3 e2.
+    """
+    attention = CrossAttention(dim=4, num_heads=1, num_kv_heads=1, bias=False, dropout=0.0)
+    value = torch.zeros(4, 4)
+    value[2, 1] = 1
+    weights = {"query": 2 * torch.eye(4), "key": torch.eye(4), "value": value, "output": 4 * torch.eye(4)}
+    attention.load_state_dict({f"{name}.weight": weight for name, weight in weights.items()})
+    states = torch.tensor([[[0.0, 0, 0, 0], [math.log(3) / 2, 1, 0, 0], [9, 0, 0, 0]]])
+    source = Source(states, source_mask(torch.tensor([[1, 1, 0]]), torch.float32))
+    found = attention(torch.tensor([[[2.0, 0, 0, 0]]]), CAUSAL._replace(source=source), 0)
+    torch.testing.assert_close(found, torch.tensor([[[0.0, 0, 3, 0]]]), rtol=1e-6, atol=1e-6)
+
+
+def test_a_source_is_read_once_with_a_cache() -> None:
+    torch.manual_seed(0)
+    attention = CrossAttention(dim=16, num_heads=4, num_kv_heads=2, bias=True, dropout=0.0)
+    x, source = torch.randn(2, 3, 16), Source(torch.randn(2, 5, 16), None)
+    cache = SourceCache(num_layers=1, batch_size=2, max_len=3)
+    expected = attention(x, CAUSAL._replace(source=source), 0)
+    first = attention(x[:, :2], CAUSAL._replace(source=source, cache=cache), 0)
+    then = attention(x[:, 2:], CAUSAL._replace(source=Source(None, None), cache=cache), 0)
+    torch.testing.assert_close(torch.cat((first, then), 1), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masks_of_both_directions_and_of_sources(dtype: torch.dtype) -> None:
+    """Padding sees padding alone; a source without a token is seen as it is, since a softmax needs a key."""
+    mutual, source = (mask(torch.tensor([[1, 2, 1, 0]]), dtype) for mask in (mutual_mask, source_mask))
+    assert mutual is not None
+    assert source is not None
+    assert (mutual[0, 0] == 0).int().tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
+    assert (source == 0).int().tolist() == [[[[1, 1, 1, 0]]]]
+    assert {mutual.dtype, source.dtype} == {dtype}
+    assert set(mutual.flatten().tolist()) == set(source.flatten().tolist()) == {0.0, float("-inf")}
+    empty = source_mask(torch.tensor([[0, 0], [1, 0]]), dtype)
+    assert (empty == 0).int().tolist() == [[[[1, 1]]], [[[1, 0]]]]
+    assert mutual_mask(None, dtype) is source_mask(None, dtype) is None

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from manyheads.batch import Batch
 from manyheads.model.attention import Context
-from manyheads.model.block import BLOCKS, Block
+from manyheads.model.block import BLOCKS, CROSS_BLOCKS, Block
 from manyheads.model.decoder import Decoder
 
 NOTHING = Context(mask=None, is_causal=True, rotation=None, cache=None)
@@ -52,6 +52,14 @@ def test_parallel_by_hand() -> None:
         made = block(f"{order}/pre")
         assert made(torch.ones(1), NOTHING, 0).item() == 11
         assert sum(isinstance(part, Plus) for part in made.modules()) == norms
+
+
+def test_cross_blocks_by_hand() -> None:
+    """Pre: 1 + 2 (1 + 1) = 5, 5 + 5 (5 + 1) = 35, 35 + 3 (35 + 1) = 143. Post: 3 + 1 = 4, 4 + 20 + 1 = 25, 25 + 75 + 1."""
+    parts = {"attention": Times(2.0), "cross_attention": Times(5.0), "feed_forward": Times(3.0)}
+    for place, expected in (("pre", 143), ("post", 101)):
+        made = CROSS_BLOCKS[place](**parts, norm=Plus, dropout=0.0)  # type: ignore[arg-type]
+        assert made(torch.ones(1), NOTHING, 0).item() == expected
 
 
 @pytest.mark.parametrize("kv", [4, 2])

@@ -1,7 +1,8 @@
 import pytest
+import torch
 
 from manyheads.errors import UserError
-from manyheads.model.checks import check_divides, check_fraction, check_positive
+from manyheads.model.checks import check_divides, check_fraction, check_positive, check_row
 
 
 def message(check, *arguments: object) -> str:  # type: ignore[no-untyped-def]
@@ -28,3 +29,13 @@ def test_bounds() -> None:
     assert "above 0" in message(check_positive, "a", 0.0)
     assert message(check_positive, "a", -1.0) == "a=-1.0: set a number above 0."
     assert message(check_fraction, "a", 2.0) == "a=2.0: set a number from 0 to less than 1."
+
+
+def test_a_row_that_is_longer_than_the_positions() -> None:
+    check_row(None, 9), check_row(9, 9), check_row(9, 10, positions=torch.zeros(1, 10))
+    with pytest.raises(UserError) as caught:
+        check_row(9, 10, what="source", key="the sources' length")
+    assert str(caught.value) == (
+        "model.max_positions=9 is less than a source of 10 tokens: set the sources' length to at most 9, or train a "
+        "model with more positions."
+    )

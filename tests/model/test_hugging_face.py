@@ -11,6 +11,7 @@ from manyheads.batch import Batch
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
+from manyheads.model.encoder_decoder import EncoderDecoder
 from manyheads.model.hugging_face import from_hugging_face, to_hugging_face
 
 LLAMA = {"vocab_size": 23, "dim": 24, "num_layers": 2, "num_heads": 4}
@@ -225,3 +226,30 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
         with pytest.raises(UserError) as caught:
             from_hugging_face(broken, given)
         assert text in str(caught.value)
+
+
+OTHERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+    "EncoderDecoder": (EncoderDecoder, LLAMA | {"positions": "learned", "max_positions": 16, "num_encoder_layers": 1}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_other_networks_keep_our_names_and_come_back(name: str, tied: bool) -> None:
+    kind, settings = OTHERS[name]
+    network: Any = kind(**settings | {"tie_embeddings": tied})
+    head = NextToken(dim=network.dim, vocab_size=network.vocab_size, weight=network.output_weight)
+    config, tensors = to_hugging_face(network, head, end_id=0)
+    assert (config["model_type"], config["architectures"]) == ("manyheads", [name])
+    assert ("head.weight" in tensors) is not tied
+    its_settings, state = from_hugging_face(config, tensors)
+    again: Any = kind(**its_settings)
+    assert again.settings == network.settings
+    nn.ModuleDict({"network": again, "head": head}).load_state_dict(state)
+    assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in network.state_dict().items())
+
+
+def test_a_network_that_is_not_known_is_named() -> None:
+    config, tensors = to_hugging_face(*model(OWN[0]))
+    with pytest.raises(UserError, match=r"architectures=Rnn is no network of manyheads, only Decoder, EncoderDecoder"):
+        from_hugging_face(config | {"architectures": ["Rnn"]}, tensors)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from manyheads.model.decoder import Decoder
-from manyheads.model.initialization import INITIALIZATIONS
+from manyheads.model.initialization import INITIALIZATIONS, Shape, initialize
 
 LAYERS, DIM = 8, 64
 
@@ -65,3 +65,17 @@ def test_every_scheme_can_be_chosen() -> None:
     assert len(INITIALIZATIONS) == 5
     for init in INITIALIZATIONS:
         Decoder(vocab_size=5, dim=8, num_layers=1, init=init)  # type: ignore[arg-type]
+
+
+def test_parts_of_a_layer_count_and_all_is_drawn_anew() -> None:
+    """A block in which three parts write, and norms and biases that were trained."""
+    net = Decoder(vocab_size=5, dim=256, num_layers=3, norm="layernorm", bias=True)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(7.0)
+    initialize(net, "gpt2", Shape(dim=256, num_layers=3, std=0.3, per_layer=3))
+    down = net.blocks[1].get_submodule("feed_forward.down")
+    assert down.weight.std().item() == pytest.approx(0.1, rel=0.02)
+    assert not down.bias.any()
+    assert (net.final_norm.weight == 1).all()
+    assert not net.final_norm.bias.any()

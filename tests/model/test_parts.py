@@ -14,6 +14,8 @@ from manyheads.batch import Batch
 from manyheads.build import CONF_DIR
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
+from manyheads.model.encoder_decoder import EncoderDecoder
+from manyheads.model.memory import sources
 from manyheads.model.parts import Count, count_flops, count_parameters
 from manyheads.model.regions import recompute_blocks
 
@@ -42,7 +44,7 @@ def flops_by_torch(whole: nn.ModuleDict, training: bool) -> float:
     network, head = whole["network"], whole["head"]
     assert isinstance(head, NextToken)
     ids = torch.zeros(2, 12, dtype=torch.int64)
-    batch = Batch(input_ids=ids, labels=ids)
+    batch = Batch(input_ids=ids, labels=ids, **sources(network, 2, 12))
     with (
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
         FlopCounterMode(display=False) as counter,
@@ -168,3 +170,19 @@ def test_flops_that_checkpointing_adds() -> None:
     recompute_blocks(whole["network"], 3)  # the last of three
     found = count_flops(whole, 12)
     assert found.recomputed * 3 == found.forward - head
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_kv_heads": 2, "bias": True, "norm_position": "post"}])
+def test_an_encoder_decoder_as_torch_counts(settings: dict[str, Any]) -> None:
+    """A token of the text and one of a source of the same length: each layer's matrices once, and in the decoder's layers
+    attention twice."""
+    network = EncoderDecoder(vocab_size=40, dim=16, num_encoder_layers=2, num_layers=3, num_heads=4, **settings)
+    whole = nn.ModuleDict({"network": network, "head": NextToken(dim=16, vocab_size=40, weight=network.output_weight)})
+    found, parts = count_flops(whole, 12), count_parameters(whole)
+    assert "other" not in parts
+    assert sum(count.total for count in parts.values()) == sum(p.numel() for p in whole.parameters())
+    assert found.forward == flops_by_torch(whole, training=False)
+    assert found.training == flops_by_torch(whole, training=True)
+    recompute_blocks(network, 1)
+    head = 2 * 40 * 16
+    assert count_flops(whole, 12).recomputed == found.forward - head

@@ -13,6 +13,7 @@ from manyheads.batch import Batch
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
+from manyheads.model.encoder_decoder import EncoderDecoder
 from manyheads.model.regions import check_blocks, compile_blocks, is_compiled, recompute_blocks, repeated_blocks
 
 
@@ -245,4 +246,47 @@ def test_the_real_compiler_gives_the_same_numbers(every: int | None, packed: boo
     assert expected.keys() == found.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4)
+    torch._dynamo.reset()
+
+
+def make_pair(**settings: Any) -> tuple[EncoderDecoder, NextToken]:
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"vocab_size": 40, "dim": 16, "num_encoder_layers": 2, "num_layers": 2, "num_heads": 4}
+    network = EncoderDecoder(**shape, init_std=0.3, **settings)
+    return network, NextToken(dim=16, vocab_size=40, weight=network.output_weight)
+
+
+def pairs(rows: int = 3, packed: bool = False) -> Batch:
+    segments = torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [1] + [0] * 6]).repeat(3, 1)[:rows]
+    return batch(rows, packed=packed) | Batch(
+        source_ids=torch.arange(7 * rows).view(rows, 7) % 40, source_segments=segments
+    )
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_both_halves_of_an_encoder_decoder_are_recomputed(every: int) -> None:
+    """With dropout, to the bit: gradients reach the encoder through blocks that are computed anew."""
+    network, head = make_pair(dropout=0.3)
+    assert repeated_blocks(network) == [*network.blocks, *network.encoder.blocks]
+    loss, expected = gradients(network, head, pairs())
+    recompute_blocks(network, every)
+    again, found = gradients(network, head, pairs())
+    assert torch.equal(loss, again)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert any(name.startswith("encoder.") for name in found)
+
+
+def test_both_halves_of_an_encoder_decoder_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph for each half, and one more of each for all numbers of rows after the first."""
+    torch._dynamo.reset()
+    graphs: list[Any] = []
+    compile_with(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)
+    network, _ = make_pair()
+    expected = [network(pairs(rows)).detach() for rows in (8, 5, 3, 7)]
+    compile_blocks(network)
+    seen = []
+    for rows, plain in zip((8, 5, 3, 7), expected, strict=True):
+        torch.testing.assert_close(network(pairs(rows)).detach(), plain)
+        seen.append(len(graphs))
+    assert seen == [2, 4, 4, 4]
     torch._dynamo.reset()

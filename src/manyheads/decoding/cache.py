@@ -106,6 +106,41 @@ class RereadingCache(Cache):
             self._read = Batch(**{name: tensor[rows] for name, tensor in self._read.items()})  # type: ignore[typeddict-item]
 
 
+class SourceCache(Cache):
+    """For a decoder behind an encoder: besides, the keys and values of each row's source, which is read once.
+
+    The first batch that is read with it brings `source_ids`; those that follow do not.
+    """
+
+    def __init__(self, *, num_layers: int, batch_size: int, max_len: int) -> None:
+        super().__init__(num_layers=num_layers, batch_size=batch_size, max_len=max_len)
+        self.has_source = False
+        self.source_mask: Tensor | None = None  # [B, 1, 1, S], added to the scores; None: no source is padded
+        self._source: list[tuple[Tensor, Tensor] | None] = [None] * num_layers  # each [B, G, S, K] twice
+
+    @property
+    def num_bytes(self) -> int:
+        """The room taken for keys and values, the sources' included."""
+        return super().num_bytes + sum(part.nbytes for pair in self._source if pair is not None for part in pair)
+
+    def keep_source(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Takes one layer's keys and values of the sources, [B, G, S, K] each."""
+        self._source[layer] = key.contiguous(), value.contiguous()
+
+    def of_source(self, layer: int) -> tuple[Tensor, Tensor]:
+        """One layer's keys and values of the sources, [B, G, S, K] each."""
+        pair = self._source[layer]
+        assert pair is not None, "the first batch read with a cache brings source_ids"
+        return pair
+
+    def keep(self, rows: Tensor) -> None:
+        """Drops every row but `rows`, [N] int64 places."""
+        super().keep(rows)
+        self._source = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self._source]
+        if self.source_mask is not None:
+            self.source_mask = self.source_mask[rows]
+
+
 def causal_mask(
     segments: Tensor | None, num_new: int, num_keys: int, device: torch.device, window: int | None = None
 ) -> Tensor | None:

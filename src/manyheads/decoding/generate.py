@@ -1,4 +1,5 @@
-"""Text from a causal network, token by token: batched, over prompts of any lengths, with or without a key/value cache."""
+"""Text from a network that reads from left to right, token by token: batched, over prompts of any lengths, each with a source
+where there is an encoder, with or without a cache."""
 
 from __future__ import annotations
 
@@ -37,6 +38,7 @@ def generate(
     context: int | None = None,
     use_cache: bool = True,
     on_token: Callable[[int, int], bool | None] | None = None,
+    sources: Sequence[Sequence[int]] | None = None,
 ) -> list[list[int]]:
     """The new tokens of each prompt, in the prompts' order; the end token ends a row and is not in it. See `steps`."""
     rows: list[list[int]] = [[] for _ in prompts]
@@ -52,6 +54,7 @@ def generate(
         context=context,
         use_cache=use_cache,
         on_token=on_token,
+        sources=sources,
     ):
         if token != end_id:
             rows[row].append(token)
@@ -71,6 +74,7 @@ def steps(
     context: int | None = None,
     use_cache: bool = True,
     on_token: Callable[[int, int], bool | None] | None = None,
+    sources: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[Step]:
     """The tokens of all prompts as they are chosen.
 
@@ -79,7 +83,8 @@ def steps(
     `prompts`), never from the global random state, and its window comes from its own length. The network reads at most
     `context` tokens at once (by default its `max_positions`); of a row that grows longer, the latest three quarters of
     that many are read on, counted from position 0 again. `on_token(row, token)` hears of every token but the end token,
-    and ends the row by returning True.
+    and ends the row by returning True. `sources` are the tokens that an encoder reads for each prompt, as they are; an empty
+    one is the end token alone.
 
     `network` needs `max_positions`, `new_cache(batch_size, max_len)` and `network(batch, cache) -> [B, T, D]`; its cache
     `keep(rows)`, which drops the rows that have ended; `head` needs `logits([B, D]) -> [B, V]`. A network that has
@@ -89,8 +94,10 @@ def steps(
     check_count("max_new_tokens", max_new_tokens)
     limit = _limit(network, context)
     rows = [
-        _Row(number, [end_id, *prompt], _generator(seed, key))
-        for number, (prompt, key) in enumerate(zip(prompts, keys or range(len(prompts)), strict=True))
+        _Row(number, [end_id, *prompt], _generator(seed, key), source)
+        for number, (prompt, key, source) in enumerate(
+            zip(prompts, keys or range(len(prompts)), sources or [None] * len(prompts), strict=True)
+        )
     ]
     with eval_mode(network, head):
         reader = _Reader(network, head, limit, end_id, use_cache)
@@ -108,8 +115,11 @@ def steps(
 class _Row:
     """One text as far as it has come."""
 
-    def __init__(self, number: int, window: list[int], generator: torch.Generator) -> None:
+    def __init__(
+        self, number: int, window: list[int], generator: torch.Generator, source: Sequence[int] | None = None
+    ) -> None:
         self.number = number
+        self.source = source  # what an encoder reads
         self.window = window  # what the network reads, the end token in front included
         self.generator = generator
         self.live = True
@@ -172,7 +182,8 @@ class _Reader:
             size = min(longest + remaining - 1, self.limit or longest + remaining)
             self.cache, self.cached, self.room = self.new_cache(len(rows), size), rows, size - longest
             self.length = longest
-        return self.network(self._left_padded([row.window for row in rows], longest), self.cache)[:, -1]
+        batch = self._left_padded([row.window for row in rows], longest)
+        return self.network(batch | self._sources([row.source for row in rows]), self.cache)[:, -1]
 
     def _left_padded(self, windows: list[list[int]], longest: int) -> Batch:
         pads = [longest - len(window) for window in windows]
@@ -181,6 +192,18 @@ class _Reader:
             return Batch(input_ids=ids)
         places = torch.arange(longest, device=self.device) - self._tensor(pads)[:, None]  # [B, T], below 0 on padding
         return Batch(input_ids=ids, positions=places.clamp(min=0), segments=(places >= 0).long())
+
+    def _sources(self, sources: list[Sequence[int] | None]) -> Batch:
+        """The sources padded on the right; nothing where there are none."""
+        known = [list(source) or [self.pad] for source in sources if source is not None]
+        if not known:
+            return Batch()
+        longest = max(map(len, known))
+        ids = self._tensor([source + [self.pad] * (longest - len(source)) for source in known])
+        lengths = self._tensor([len(source) for source in known])
+        return Batch(
+            source_ids=ids, source_segments=(torch.arange(longest, device=self.device) < lengths[:, None]).long()
+        )
 
     def _tensor(self, values: list[Any]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)

@@ -44,7 +44,7 @@ class NextToken(Head):
     Validation and test always score the plain loss, and `train/loss` is that loss too.
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"causal"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"causal", "encoder-decoder"})
 
     def __init__(
         self,

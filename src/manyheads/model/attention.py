@@ -1,4 +1,5 @@
-"""Multi-head attention with grouped keys and values, through torch's scaled_dot_product_attention."""
+"""Multi-head attention with grouped keys and values, through torch's scaled_dot_product_attention: to the row itself, or to
+what an encoder made of another."""
 
 from __future__ import annotations
 
@@ -9,9 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.decoding.cache import Cache, causal_mask
+from manyheads.decoding.cache import Cache, SourceCache, causal_mask
 from manyheads.model.norm import RMSNorm
 from manyheads.model.positions import Rotation
+
+
+class Source(NamedTuple):
+    """What the layers of a decoder see of the encoder."""
+
+    states: Tensor | None  # [B, S, D]; None where the cache has made keys and values of them
+    mask: Tensor | None  # [B, 1, 1, S], added to the scores
 
 
 class Context(NamedTuple):
@@ -21,6 +29,7 @@ class Context(NamedTuple):
     is_causal: bool  # the plain causal mask, left to SDPA; then `mask` is None
     rotation: Rotation | None
     cache: Cache | None
+    source: Source | None = None
 
 
 def attention_mask(
@@ -51,10 +60,37 @@ def attention_mask(
     allowed = causal_mask(segments, num_new, start + num_new, device, window)
     if allowed is None:
         return None if bias is None else bias.to(dtype), False
-    # a mask of numbers: SDPA would turn a mask of bools into one in every layer
     if bias is None:
-        return torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, float("-inf")), False
+        return _numbers(allowed, dtype), False
     return bias.to(dtype).masked_fill(~allowed, float("-inf")), False
+
+
+def mutual_mask(segments: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """The mask of attention in both directions, [B, 1, S, S]: each position sees its whole segment [B, S], and padding sees
+    padding, so that no row is empty. None when every row is one segment."""
+    if segments is None:
+        return None
+    return _numbers(segments[:, None, :, None] == segments[:, None, None, :], dtype)
+
+
+def source_mask(segments: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """The mask of attention to a source, [B, 1, 1, S]: its tokens are seen and its padding (segments [B, S] of 0) is not; of
+    a source without any token the padding is, since a softmax over nothing has no value. None without padding."""
+    if segments is None:
+        return None
+    tokens = segments > 0
+    return _numbers((tokens | ~tokens.any(-1, keepdim=True))[:, None, None], dtype)
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The precision that the queries and keys of `x` will have."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _numbers(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where a key may be seen and -inf elsewhere: SDPA would turn a mask of bools into that in every layer."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
 
 
 class Attention(nn.Module):
@@ -110,12 +146,12 @@ class Attention(nn.Module):
         """What the new positions gather, [B, T, D], given their queries [B, H, T, K], and keys and values [B, G, T, K]."""
         if context.cache is not None:
             key, value = context.cache.update(layer, key, value)
-        mixed = self._mix(query, key, value, context)  # [B, H, T, K]
+        mixed = self._mix(query, key, value, context.mask, context.is_causal)  # [B, H, T, K]
         return self.output(mixed.transpose(1, 2).flatten(-2))
 
-    def _mix(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+    def _mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
         """The values [B, G, S, K] weighted for each query [B, H, T, K]."""
-        mask, dropout = context.mask, self.dropout if self.training else 0.0
+        dropout = self.dropout if self.training else 0.0
         if self.sinks is not None:
             # one more key and value of zeros, whose score is the sink's logit
             mask = _with_sinks(mask, self.sinks.to(query.dtype), query.shape[2], key.shape[2])
@@ -128,7 +164,7 @@ class Attention(nn.Module):
             value,
             attn_mask=mask,
             dropout_p=dropout,
-            is_causal=context.is_causal,
+            is_causal=is_causal,
             enable_gqa=self.grouped,
         )
 
@@ -136,6 +172,27 @@ class Attention(nn.Module):
         """FLOPs of one token besides the products with weights: its query with all keys of a row of `seq_len`, and their
         softmax with all values, 2 K each, in H heads (Chowdhery et al. 2022, appendix B). Sinks are one key more."""
         return 4 * self.output.in_features * (seq_len + (self.sinks is not None))
+
+
+class CrossAttention(Attention):
+    """The same with queries of the row, and keys and values of the encoder's states (Vaswani et al. 2017, section 3.2.3);
+    [B, T, D] -> [B, T, D]. Nothing is turned: the places of two texts have no distance."""
+
+    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+        """What each position of `x` [B, T, D] gathers from `context.source`; `layer` is its place in the cache."""
+        source, cache = context.source, context.cache
+        assert source is not None
+        query = self.query(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B, H, T, K]
+        if source.states is None:
+            assert isinstance(cache, SourceCache)
+            key, value = cache.of_source(layer)
+        else:
+            key = self.key(source.states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B, G, S, K]
+            value = self.value(source.states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            if isinstance(cache, SourceCache):
+                cache.keep_source(layer, key, value)
+        mixed = self._mix(query, key, value, source.mask, False)
+        return self.output(mixed.transpose(1, 2).flatten(-2))
 
 
 def capped_attention(

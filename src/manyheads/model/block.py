@@ -1,4 +1,5 @@
-"""One layer: attention and feed-forward, one after the other or side by side, with norms before or after them."""
+"""One layer: attention and feed-forward, one after the other or side by side, with norms before or after them; in a decoder
+behind an encoder, attention to that one between the two."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manyheads.model.attention import Attention, Context
+from manyheads.model.attention import Attention, Context, CrossAttention
 
 
 class Block(nn.Module, ABC):
@@ -69,9 +70,47 @@ class ParallelOneNormBlock(Block):
         return x + self._drop(self.attention(normed, context, layer)) + self._drop(self.feed_forward(normed))
 
 
+class CrossBlock(Block):
+    """A block with attention to an encoder's states between its halves (Vaswani et al. 2017, section 3.1)."""
+
+    def __init__(
+        self,
+        *,
+        attention: Attention,
+        cross_attention: CrossAttention,
+        feed_forward: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: float,
+    ) -> None:
+        super().__init__(attention=attention, feed_forward=feed_forward, norm=norm, dropout=dropout)
+        self.cross_attention_norm = norm()
+        self.cross_attention = cross_attention
+
+
+class PreNormCrossBlock(CrossBlock):
+    """x + f(norm(x)), three times."""
+
+    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+        x = x + self._drop(self.attention(self.attention_norm(x), context, layer))
+        x = x + self._drop(self.cross_attention(self.cross_attention_norm(x), context, layer))
+        return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class PostNormCrossBlock(CrossBlock):
+    """norm(x + f(x)), three times."""
+
+    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+        x = self.attention_norm(x + self._drop(self.attention(x, context, layer)))
+        x = self.cross_attention_norm(x + self._drop(self.cross_attention(x, context, layer)))
+        return self.feed_forward_norm(x + self._drop(self.feed_forward(x)))
+
+
 BLOCKS: dict[str, dict[str, type[Block]]] = {
     "sequential": {"pre": PreNormBlock, "post": PostNormBlock},
     "parallel": {"pre": ParallelBlock},
     "parallel_one_norm": {"pre": ParallelOneNormBlock},
 }
 """By the order of the halves, then by where the norms are."""
+
+CROSS_BLOCKS: dict[str, type[CrossBlock]] = {"pre": PreNormCrossBlock, "post": PostNormCrossBlock}
+"""By where the norms are."""

@@ -1,6 +1,8 @@
-"""Whether a network of these numbers can be built at all; checked before anything is made."""
+"""Whether a network of these numbers can be built at all, checked before anything is made; and whether a row fits it."""
 
 from __future__ import annotations
+
+from torch import Tensor
 
 from manyheads.errors import UserError
 
@@ -27,6 +29,23 @@ def check_divides(key: str, value: int, by_key: str, by: int) -> None:
     raise UserError(
         f"{key}={value} does not divide by {by_key}={by}: set {key} to {_or(multiples)}, or {by_key} to {_or(near)}."
     )
+
+
+def check_row(
+    max_positions: int | None,
+    length: int,
+    positions: Tensor | None = None,
+    *,
+    what: str = "row",
+    key: str = "task.seq_len",
+) -> None:
+    """Raises UserError when rows of `length` tokens are longer than a network's positions; those that bring `positions` may
+    be padded on the left, so that their length says nothing."""
+    if max_positions is not None and positions is None and length > max_positions:
+        raise UserError(
+            f"model.max_positions={max_positions} is less than a {what} of {length} tokens: "
+            f"set {key} to at most {max_positions}, or train a model with more positions."
+        )
 
 
 def _is_number(value: object) -> bool:

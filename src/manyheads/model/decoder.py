@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from manyheads.batch import Batch
 from manyheads.decoding.cache import Cache, RereadingCache
-from manyheads.errors import UserError
 from manyheads.head.base import Auxiliary
-from manyheads.model.attention import Attention, Context, attention_mask
+from manyheads.model.attention import Attention, Context, attention_mask, compute_dtype
 from manyheads.model.block import BLOCKS
+from manyheads.model.checks import check_row
 from manyheads.model.decoder_settings import check_decoder
 from manyheads.model.feed_forward import ACTIVATIONS, FeedForward
-from manyheads.model.initialization import INITIALIZATIONS, Shape
+from manyheads.model.initialization import Shape, initialize
 from manyheads.model.mixture_of_experts import Balance, MixtureOfExperts
 from manyheads.model.norm import NORMS
 from manyheads.model.plain import KNOWN, plain
@@ -178,16 +178,11 @@ class Decoder(nn.Module):
     def reset_parameters(self) -> None:
         """Draws all weights anew, as `init` says; biases and sinks become 0 and norms 1."""
         settings = self.settings
-        draw = INITIALIZATIONS[settings["init"]]
         shape = Shape(dim=self.dim, num_layers=settings["num_layers"], std=settings["init_std"])
-        with torch.no_grad():
-            for name, module in self.named_modules():
-                if isinstance(module, nn.Linear | nn.Embedding):
-                    draw(module.weight, shape, residual=name.endswith(("attention.output", ".down")))
-                if isinstance(module, nn.Linear) and module.bias is not None:
-                    nn.init.zeros_(module.bias)
-                if isinstance(module, Attention) and module.sinks is not None:
-                    nn.init.zeros_(module.sinks)
+        initialize(self, settings["init"], shape)
+        for module in self.modules():
+            if isinstance(module, Attention) and module.sinks is not None:
+                nn.init.zeros_(module.sinks)
 
     def new_cache(self, batch_size: int, max_len: int) -> Cache:
         """An empty cache for `batch_size` rows of up to `max_len` positions, padding on the left included."""
@@ -210,7 +205,7 @@ class Decoder(nn.Module):
         """
         input_ids, positions = batch["input_ids"], batch.get("positions")
         num_new, start = input_ids.shape[1], 0 if cache is None else cache.length
-        self._check_length(start + num_new, positions)
+        check_row(self.max_positions, start + num_new, positions)
         if cache is not None and (whole := cache.whole(batch)) is not None:
             cache.advance(num_new)
             return self(whole)[:, -num_new:]
@@ -220,7 +215,7 @@ class Decoder(nn.Module):
         x = self.positions.add(x, positions, start)
         if self.training and self.dropout:
             x = F.dropout(x, self.dropout)
-        contexts = self._contexts(batch, cache, _compute_dtype(x))
+        contexts = self._contexts(batch, cache, compute_dtype(x))
         if self.training and torch.is_grad_enabled():
             for mixture in self._mixtures():
                 mixture.expect()
@@ -250,14 +245,6 @@ class Decoder(nn.Module):
             contexts[window] = Context(mask=mask, is_causal=is_causal, rotation=rotation, cache=cache)
         return contexts
 
-    def _check_length(self, end: int, positions: Tensor | None) -> None:
-        # rows with positions of their own may be padded on the left, so their length says nothing
-        if self.max_positions is not None and positions is None and end > self.max_positions:
-            raise UserError(
-                f"model.max_positions={self.max_positions} is less than a row of {end} tokens: "
-                f"set task.seq_len to at most {self.max_positions}, or train a model with more positions."
-            )
-
 
 def _feed_forward(settings: dict[str, Any]) -> nn.Module:
     """A block's feed-forward layer, or its mixture of them."""
@@ -268,9 +255,3 @@ def _feed_forward(settings: dict[str, Any]) -> nn.Module:
     return MixtureOfExperts(
         **layer, num_experts=settings["num_experts"], experts_per_token=settings["experts_per_token"]
     )
-
-
-def _compute_dtype(x: Tensor) -> torch.dtype:
-    """The precision that queries and keys will have."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

@@ -1,7 +1,8 @@
-"""Which settings of a decoder fit together, and the ones that follow from others."""
+"""Which settings of a Transformer fit together, and the ones that follow from others."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from manyheads.errors import UserError, check_choice, check_count
@@ -17,17 +18,44 @@ from manyheads.model.rotary_scaling import check_scaling
 
 def check_decoder(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with the derived ones filled in; raises UserError for those that do not fit together."""
-    for key in ("vocab_size", "dim", "num_layers", "num_heads"):
+    filled = check_transformer(settings, positions=POSITIONS)
+    for key in ("window", "full_every"):
+        if settings[key] is not None:
+            check_count(f"model.{key}", settings[key])
+    check_choice("model.block", settings["block"], BLOCKS)
+    factors = {key: settings[key] for key in ("load_balance", "router_z_loss")}
+    check_experts(settings["num_experts"], settings["experts_per_token"], factors, settings["balance_over"])
+    if settings["attention_softcap"] is not None:
+        check_positive("model.attention_softcap", settings["attention_softcap"])
+    _check_pairs(settings)
+    return filled | check_scaling(settings).bounds
+
+
+def check_transformer(
+    settings: dict[str, Any],
+    *,
+    positions: Iterable[str] = ("rotary", "learned", "sinusoidal", "none"),
+    layers: Iterable[str] = ("num_layers",),
+) -> dict[str, Any]:
+    """What every Transformer here has in common: the settings with the derived ones filled in.
+
+    Args:
+        positions: the kinds of positions that the network can have.
+        layers: the settings that count layers.
+
+    Raises:
+        UserError: for settings that do not fit together.
+    """
+    for key in ("vocab_size", "dim", *layers, "num_heads"):
         check_count(f"model.{key}", settings[key])
-    for key in ("num_kv_heads", "ff_dim", "max_positions", "window", "full_every"):
+    for key in ("num_kv_heads", "ff_dim", "max_positions"):
         if settings[key] is not None:
             check_count(f"model.{key}", settings[key])
     choices = {
         "activation": ACTIVATIONS,
         "norm": NORMS,
-        "block": BLOCKS,
         "norm_position": ("pre", "post"),
-        "positions": POSITIONS,
+        "positions": positions,
         "init": INITIALIZATIONS,
     }
     for key, names in choices.items():
@@ -35,16 +63,11 @@ def check_decoder(settings: dict[str, Any]) -> dict[str, Any]:
     check_fraction("model.dropout", settings["dropout"])
     for key in ("norm_eps", "rotary_base", "init_std"):
         check_positive(f"model.{key}", settings[key])
-    factors = {key: settings[key] for key in ("load_balance", "router_z_loss")}
-    check_experts(settings["num_experts"], settings["experts_per_token"], factors, settings["balance_over"])
-    if settings["attention_softcap"] is not None:
-        check_positive("model.attention_softcap", settings["attention_softcap"])
-    _check_pairs(settings)
     kv_heads = settings["num_kv_heads"] or settings["num_heads"]
     check_divides("model.dim", settings["dim"], "model.num_heads", settings["num_heads"])
     check_divides("model.num_heads", settings["num_heads"], "model.num_kv_heads", kv_heads)
     ff_dim = settings["ff_dim"] or ACTIVATIONS[settings["activation"]].default_width(settings["dim"])
-    return settings | {"num_kv_heads": kv_heads, "ff_dim": ff_dim} | check_scaling(settings).bounds
+    return settings | {"num_kv_heads": kv_heads, "ff_dim": ff_dim}
 
 
 def _check_pairs(settings: dict[str, Any]) -> None:

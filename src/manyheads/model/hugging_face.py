@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
+from manyheads.model.encoder_decoder import EncoderDecoder
 from manyheads.model.layout.base import Layout, Tensors
 from manyheads.model.layout.gpt2 import GPT2
 from manyheads.model.layout.llama import Llama
@@ -23,17 +24,22 @@ from manyheads.model.layout.mixtral import Mixtral
 from manyheads.model.layout.own import Own
 from manyheads.model.layout.qwen3 import Qwen3
 
-LAYOUTS: tuple[Layout, ...] = (Llama(), Mistral(), Qwen3(), Mixtral(), GPT2(), Own())
-"""Tried in this order: the last one fits every network."""
+OWN = Own()
+LAYOUTS: tuple[Layout, ...] = (Llama(), Mistral(), Qwen3(), Mixtral(), GPT2(), OWN)
+"""Tried in this order for a Decoder: the last one fits every network."""
+
+NETWORKS: dict[str, type[nn.Module]] = {network.__name__: network for network in (Decoder, EncoderDecoder)}
+"""By the `architectures` of this package's own layout."""
 
 
-def to_hugging_face(network: Decoder, head: NextToken, *, end_id: int | None = None) -> tuple[dict[str, Any], Tensors]:
+def to_hugging_face(network: Any, head: NextToken, *, end_id: int | None = None) -> tuple[dict[str, Any], Tensors]:
     """What config.json and model.safetensors hold.
 
     `end_id` is the tokenizer's end-of-text token, which begins and ends a text. The tensors share no memory with one
     another; the output matrix is left out when it is the embedding.
     """
-    layout = next(layout for layout in LAYOUTS if layout.fits(network.settings, head))
+    layouts = LAYOUTS if isinstance(network, Decoder) else (OWN,)
+    layout = next(layout for layout in layouts if layout.fits(network.settings, head))
     tensors = {f"network.{name}": tensor.detach() for name, tensor in network.state_dict().items()}
     # the layers that look further ahead only serve training
     scoring = {"weight": head.weight, "bias": head.bias}
@@ -43,7 +49,7 @@ def to_hugging_face(network: Decoder, head: NextToken, *, end_id: int | None = N
         del tensors["head.weight"]
     config = {
         "model_type": layout.model_type,
-        "architectures": [layout.architecture],
+        "architectures": [type(network).__name__ if layout is OWN else layout.architecture],
         "vocab_size": network.vocab_size,
         "bos_token_id": end_id,
         "eos_token_id": end_id,
@@ -56,7 +62,8 @@ def to_hugging_face(network: Decoder, head: NextToken, *, end_id: int | None = N
 
 
 def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], Tensors]:
-    """The keyword arguments of Decoder, and a state dict with the names `network.*` and `head.*`.
+    """The keyword arguments of Decoder, or of the network in NETWORKS that `architectures` names in this package's own
+    layout; and a state dict with the names `network.*` and `head.*`.
 
     A tied output matrix is there under both of its names. `head.bias` is there when the head has one; the
     head's `softcap` is the config's `final_logit_softcapping`.
@@ -81,7 +88,7 @@ def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         raise UserError(f"config.json: {error.args[0]} is missing; a {kind} model has it.") from error
     settings |= {"tie_embeddings": config.get("tie_word_embeddings", layout.tied_by_default)}
     with torch.device("meta"):
-        network = Decoder(**settings)
+        network: Any = (_network_of(config) if layout is OWN else Decoder)(**settings)
     wanted = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}
     wanted["head.weight"] = network.embedding.weight.shape
     state = layout.rename_in(tensors, network.settings)
@@ -89,6 +96,15 @@ def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         state["head.weight"] = state["network.embedding.weight"]
     _check_tensors(state, wanted)
     return settings, state
+
+
+def _network_of(config: Mapping[str, Any]) -> type[nn.Module]:
+    kind = config.get("architectures", ["Decoder"])[0]
+    if kind not in NETWORKS:
+        raise UserError(
+            f"config.json: architectures={kind} is no network of manyheads, only {', '.join(NETWORKS)} are."
+        )
+    return NETWORKS[kind]
 
 
 def _check_tensors(state: Tensors, wanted: Mapping[str, torch.Size]) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import nn
 from torch.nn import init
 
@@ -16,14 +17,15 @@ class Shape(NamedTuple):
     dim: int
     num_layers: int
     std: float
+    per_layer: int = 2  # how many parts of a layer write to the residual stream
 
 
 def gpt2(weight: nn.Parameter, shape: Shape, *, residual: bool) -> None:
-    """N(0, std); the matrices that write to the residual stream divided by sqrt(number of residual layers = 2 L).
+    """N(0, std); the matrices that write to the residual stream divided by sqrt(number of residual layers, such as 2 L).
 
     Radford et al. 2019, section 2.3; std 0.02 from Radford et al. 2018, section 4.1.
     """
-    init.normal_(weight, std=shape.std / math.sqrt(2 * shape.num_layers) if residual else shape.std)
+    init.normal_(weight, std=shape.std / math.sqrt(shape.per_layer * shape.num_layers) if residual else shape.std)
 
 
 def normal(weight: nn.Parameter, shape: Shape, *, residual: bool) -> None:
@@ -60,3 +62,16 @@ INITIALIZATIONS: dict[str, Callable[..., None]] = {
     "glorot": glorot,
     "zero_residual": zero_residual,
 }
+
+
+def initialize(module: nn.Module, scheme: str, shape: Shape) -> None:
+    """Draws the matrices and tables of all parts of `module`, in their order; biases become 0 and norms 1."""
+    draw = INITIALIZATIONS[scheme]
+    with torch.no_grad():
+        for name, part in module.named_modules():
+            if isinstance(part, nn.Linear | nn.Embedding):
+                draw(part.weight, shape, residual=name.endswith(("attention.output", ".down")))
+            if isinstance(part, nn.Linear) and part.bias is not None:
+                init.zeros_(part.bias)
+            if isinstance(part, nn.LayerNorm | nn.RMSNorm):
+                part.reset_parameters()

@@ -127,6 +127,7 @@ def live_bytes(
     with _Made() as made, torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
         ids = torch.zeros(batch_size, seq_len, dtype=torch.int64)
         batch = Batch(input_ids=ids, labels=ids.clone(), positions=ids.clone(), segments=torch.ones_like(ids))
+        batch |= sources(network, batch_size, seq_len)
         total = head.objective(network(batch), batch).total
         auxiliary = network.auxiliary_losses(batch) if hasattr(network, "auxiliary_losses") else None  # type: ignore[operator]
         if auxiliary is not None:
@@ -166,8 +167,18 @@ def cache_bytes(make: Callable[[], tuple[nn.Module, Head]], *, batch_size: int, 
         if not hasattr(network, "new_cache"):
             return None
         cache = network.new_cache(batch_size, seq_len)  # type: ignore[operator]
-        network(Batch(input_ids=torch.zeros(batch_size, 1, dtype=torch.int64)), cache)
+        batch = Batch(input_ids=torch.zeros(batch_size, 1, dtype=torch.int64))
+        network(batch | sources(network, batch_size, seq_len), cache)
         return cache.num_bytes
+
+
+def sources(network: nn.Module, batch_size: int, length: int) -> Batch:
+    """The sources that a batch needs besides, as long as its rows, with padding; nothing for a network without an encoder
+    before it, which has no `reads_sources`."""
+    if not getattr(network, "reads_sources", False):
+        return Batch()
+    ids = torch.zeros(batch_size, length, dtype=torch.int64)
+    return Batch(source_ids=ids, source_segments=torch.ones_like(ids))
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -7,17 +7,34 @@ from typing import Any
 
 from torch import nn
 
-from manyheads.model.attention import Attention
-from manyheads.model.block import ParallelBlock, ParallelOneNormBlock, PostNormBlock, PreNormBlock
+from manyheads.model.attention import Attention, CrossAttention
+from manyheads.model.block import (
+    ParallelBlock,
+    ParallelOneNormBlock,
+    PostNormBlock,
+    PostNormCrossBlock,
+    PreNormBlock,
+    PreNormCrossBlock,
+)
+from manyheads.model.encoder_layers import EncoderLayers
 from manyheads.model.feed_forward import FeedForward
 from manyheads.model.norm import RMSNorm
 from manyheads.model.plain_parts import JointAttention, Linear, MirroredNorm
 from manyheads.model.positions import Alibi, Learned, NoPositions, Rotary, Sinusoidal
 
-BLOCKS = (PreNormBlock, PostNormBlock, ParallelBlock, ParallelOneNormBlock)
+BLOCKS = (
+    PreNormBlock,
+    PostNormBlock,
+    ParallelBlock,
+    ParallelOneNormBlock,
+    PreNormCrossBlock,
+    PostNormCrossBlock,
+)
 POSITIONS = (Rotary, Learned, Sinusoidal, Alibi, NoPositions)
 LEAVES = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.Identity, RMSNorm)
-KNOWN: frozenset[type[nn.Module]] = frozenset({*BLOCKS, *POSITIONS, *LEAVES, Attention, FeedForward})
+KNOWN: frozenset[type[nn.Module]] = frozenset(
+    {*BLOCKS, *POSITIONS, *LEAVES, Attention, CrossAttention, FeedForward, EncoderLayers}
+)
 """Whose `forward` asks nothing of a module but its parameters, its parts and its settings."""
 
 

@@ -1,6 +1,6 @@
 """The repeated blocks of a network, one by one: compiled, or computed anew in the backward pass.
 
-A network says which they are with an attribute `blocks`, an nn.ModuleList of layers alike.
+A network says which they are with an attribute `blocks`, an nn.ModuleList of layers alike, of its own or of its parts.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from manyheads.model.mixture_of_experts import MixtureOfExperts
 
 
 def repeated_blocks(network: nn.Module) -> list[nn.Module]:
-    """The network's layers; [] for a network that names none."""
-    blocks = getattr(network, "blocks", None)
-    return list(blocks) if isinstance(blocks, nn.ModuleList) else []
+    """The network's layers, its own before those of its parts; [] for a network that names none."""
+    found: list[nn.Module] = []
+    for part in network.modules():
+        blocks = getattr(part, "blocks", None)
+        found += list(blocks) if isinstance(blocks, nn.ModuleList) else []
+    return found
 
 
 def check_blocks(network: nn.Module, every: int | None, compiled: bool) -> None:

@@ -1,0 +1,324 @@
+"""Guards an encoder-decoder that is none of the published ones, sees padding or what comes next, or decodes another text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from manyheads.batch import Batch
+from manyheads.decoding.generate import generate
+from manyheads.errors import UserError
+from manyheads.head.next_token import NextToken
+from manyheads.model.encoder_decoder import EncoderDecoder
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rotary": {},
+    "learned": {"positions": "learned", "max_positions": 12},
+    "sinusoidal": {"positions": "sinusoidal", "scale_embeddings": True},
+    "none": {"positions": "none"},
+    "post": {"norm_position": "post", "norm": "layernorm", "bias": True, "activation": "relu"},
+    "embedding_norm": {"embedding_norm": True, "num_kv_heads": 4, "activation": "gelu"},
+    "one layer before three": {"num_encoder_layers": 1, "num_layers": 3},
+}
+
+
+def network(**settings: Any) -> EncoderDecoder:
+    """Weights of 0.3, so that a wrong attention weight shows far above rounding."""
+    torch.manual_seed(0)
+    shape = {"vocab_size": 20, "dim": 16, "num_heads": 4, "num_kv_heads": 2, "num_layers": 2, "num_encoder_layers": 2}
+    return EncoderDecoder(**{**shape, "init_std": 0.3, **settings}).double().eval()
+
+
+def source(*lengths: int, width: int = 0, padding: int = 0) -> Batch:
+    """Random sources of those lengths, padded on the right."""
+    ids = torch.full((len(lengths), max(*lengths, width)), padding)
+    generator = torch.Generator().manual_seed(1)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = torch.randint(1, 20, (length,), generator=generator)
+    return Batch(source_ids=ids, source_segments=(torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]).long())
+
+
+def same(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_padding_of_a_source_is_never_seen(name: str) -> None:
+    """States and gradients: more padding, or other tokens in it, change nothing, and a row alone without any is the same."""
+    net, texts = network(**OPTIONS[name]), torch.randint(0, 20, (3, 5))
+    plain, wide = source(7, 4, 1), source(7, 4, 1, width=11, padding=3)
+    found = net(Batch(input_ids=texts, **plain))
+    same(net(Batch(input_ids=texts, **wide)), found)
+    found.square().sum().backward()
+    gradients = [parameter.grad for parameter in net.parameters()]
+    net.zero_grad()
+    for row, length in enumerate((7, 4, 1)):
+        alone = net(Batch(input_ids=texts[row : row + 1], source_ids=plain["source_ids"][row : row + 1, :length]))
+        same(alone[0], found[row])
+        alone.square().sum().backward()
+    for parameter, gradient in zip(net.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-8, atol=1e-8)
+
+
+def test_padding_changes_float32_logits_by_rounding_alone() -> None:
+    net, texts = network(init_std=0.05).float(), torch.randint(0, 20, (2, 5))
+    found, wide = (net(Batch(input_ids=texts, **source(6, 3, width=width))) for width in (6, 40))
+    torch.testing.assert_close(wide, found, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_text_sees_no_token_ahead_and_all_of_its_own_source(name: str) -> None:
+    net, texts, given = network(**OPTIONS[name]), torch.randint(0, 20, (2, 6)), source(5, 5)
+    before = net(Batch(input_ids=texts, **given))
+    changed = texts.clone()
+    changed[0, 3] = (texts[0, 3] + 1) % 20
+    after = net(Batch(input_ids=changed, **given))
+    same(after[0, :3], before[0, :3])
+    same(after[1], before[1])
+    assert not torch.allclose(after[0, 3:], before[0, 3:], atol=1e-3)
+    for place in (0, 4):  # each end: the encoder looks both ways
+        other = given["source_ids"].clone()
+        other[0, place] = (other[0, place] + 1) % 20
+        after = net(Batch(input_ids=texts, source_ids=other))
+        assert (after[0] - before[0]).abs().amax(-1).min() > 1e-3
+        same(after[1], before[1])
+
+
+def test_the_order_of_a_source_counts_where_it_has_places() -> None:
+    for name, sees in (("rotary", True), ("learned", True), ("sinusoidal", True), ("none", False)):
+        net, text = network(**OPTIONS[name]), torch.tensor([[3, 4]])
+        one, other = (net(Batch(input_ids=text, source_ids=torch.tensor([ids]))) for ids in ([5, 6, 7], [7, 6, 5]))
+        assert torch.allclose(one, other, atol=1e-6) is not sees
+
+
+def test_an_empty_source_has_numbers_and_leaves_the_others_as_they_are() -> None:
+    net, texts, given = network(), torch.randint(0, 20, (2, 3)), source(4, 0)
+    found = net(Batch(input_ids=texts, **given))
+    assert found.isfinite().all()
+    same(found[:1], net(Batch(input_ids=texts[:1], source_ids=given["source_ids"][:1])))
+
+
+@pytest.mark.parametrize("light", [True, False])
+@pytest.mark.parametrize("pieces", [[1] * 7, [3, 1, 1, 2]])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_cached_pieces_are_the_whole_row(name: str, pieces: list[int], light: bool) -> None:
+    """Only the first piece brings the sources; with the modules and with what stands for them in decoding."""
+    net, texts, given = network(**OPTIONS[name]), torch.randint(0, 20, (3, 7)), source(5, 2, 8)
+    read, cache = net.for_decoding() if light else net, net.new_cache(3, 7)
+    assert isinstance(read, nn.Module) is not light
+    with torch.inference_mode():
+        found = []
+        for piece in texts.split(pieces, 1):
+            found.append(read(Batch(input_ids=piece, **({} if found else given)), cache))
+        same(torch.cat(found, 1), net(Batch(input_ids=texts, **given)))
+    assert cache.length == 7
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_left_padded_texts_with_a_cache_are_each_alone(name: str) -> None:
+    net, given, pads = network(**OPTIONS[name]), source(5, 2), [0, 2]
+    texts = torch.randint(0, 20, (2, 6))
+    places = torch.arange(6) - torch.tensor(pads)[:, None]
+    prompt = Batch(input_ids=texts[:, :5], positions=places.clamp(min=0)[:, :5], segments=(places >= 0).long()[:, :5])
+    cache = net.new_cache(2, 6)
+    with torch.inference_mode():
+        first = net(prompt | given, cache)
+        last = net(Batch(input_ids=texts[:, 5:], positions=places[:, 5:]), cache)
+        for row, pad in enumerate(pads):
+            alone = Batch(input_ids=texts[row : row + 1, pad:], **source(5, 2))
+            alone |= {key: value[row : row + 1] for key, value in given.items()}
+            same(torch.cat((first, last), 1)[row, pad:], net(alone)[0])
+
+
+def test_a_cache_keeps_rows_with_their_sources_also_twice() -> None:
+    """Beams: rows 2, 0, 0 go on, each with its own continuation."""
+    net, texts, given = network(), torch.randint(0, 20, (3, 4)), source(5, 2, 8)
+    rows, new = torch.tensor([2, 0, 0]), torch.tensor([[1], [2], [3]])
+    cache = net.new_cache(3, 5)
+    with torch.inference_mode():
+        net(Batch(input_ids=texts, **given), cache)
+        cache.keep(rows)
+        found = net(Batch(input_ids=new), cache)
+        whole = Batch(input_ids=torch.cat((texts[rows], new), 1), **{key: value[rows] for key, value in given.items()})
+        same(found, net(whole)[:, -1:])
+
+
+@pytest.mark.parametrize("context", [None, 6])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_greedy_text_of_ragged_sources_is_each_alone_with_and_without_a_cache(name: str, context: int | None) -> None:
+    net = network(**OPTIONS[name]).float()
+    head = NextToken(dim=16, vocab_size=20, init_std=0.5, bias=True)
+    with torch.no_grad():
+        head.get_parameter("bias")[0] = -2.0  # no text ends before its time
+    prompts, sources = [[3, 5], [], [11], [3, 5]], [[4, 8, 15, 16], [9], [], [19, 18, 17, 2, 3, 7]]
+    settings: dict[str, Any] = {"end_id": 0, "max_new_tokens": 10, "context": context}
+    found = generate(net, head, prompts, sources=sources, **settings)
+    assert found == generate(net, head, prompts, sources=sources, use_cache=False, **settings)
+    alone = [generate(net, head, [p], sources=[s], **settings)[0] for p, s in zip(prompts, sources, strict=True)]
+    assert found == alone
+    assert found[0] != found[3] or context  # the same prompt, of another source
+    assert max(map(len, found)) == 10
+
+
+def test_packed_texts_of_one_source_are_each_alone() -> None:
+    net, given = network(), source(5)
+    texts = torch.tensor([[1, 2, 3, 4, 5]])
+    packed = Batch(input_ids=texts, positions=torch.tensor([[0, 1, 2, 0, 1]]), segments=torch.tensor([[1, 1, 1, 2, 2]]))
+    found = net(packed | given)
+    same(found, torch.cat([net(Batch(input_ids=part, **given)) for part in texts.split([3, 2], 1)], 1))
+
+
+def test_bfloat16_by_autocast_and_in_full_stays_near() -> None:
+    """Guards masks and states of two precisions, in training and through a cache."""
+    net, texts, given = network().float(), torch.randint(0, 20, (2, 4)), source(5, 3)
+    exact = net(Batch(input_ids=texts, **given))
+    with torch.autocast("cpu", torch.bfloat16):
+        near = net(Batch(input_ids=texts, **given))
+        near.sum().backward()
+        cache = net.new_cache(2, 4)
+        net(Batch(input_ids=texts[:, :3], **given), cache)
+        net(Batch(input_ids=texts[:, 3:]), cache)
+    torch.testing.assert_close(near.float(), exact, rtol=0.1, atol=0.1)
+    half = net.bfloat16()(Batch(input_ids=texts, **given))
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, rtol=0.15, atol=0.15)
+
+
+def test_dropout_acts_in_training_alone_and_in_both_halves() -> None:
+    net, batch = network(dropout=0.5), Batch(input_ids=torch.randint(0, 20, (1, 6)), **source(5))
+    assert torch.equal(net(batch), net(batch))
+    net.encoder.train()
+    assert not torch.equal(net(batch), net(batch))
+    net.eval()
+    net.blocks.train()
+    assert not torch.equal(net(batch), net(batch))
+
+
+def test_the_embedding_is_one_for_both_halves_and_the_head() -> None:
+    net = network()
+    assert net.output_weight is net.embedding.weight
+    assert [name for name, _ in net.named_parameters() if "embedding" in name] == ["embedding.weight"]
+    assert network(tie_embeddings=False).output_weight is None
+
+
+def test_each_half_starts_by_its_own_number_of_layers() -> None:
+    """gpt2 divides by sqrt(2 L) in the encoder and by sqrt(3 L) in the decoder, whose layers write three times."""
+    torch.manual_seed(0)
+    net = EncoderDecoder(vocab_size=20, dim=256, num_layers=3, num_encoder_layers=8, num_heads=4, init_std=0.1)
+    ends = ["encoder.blocks.7.attention.output", "blocks.0.attention.output", "blocks.2.cross_attention.output"]
+    assert [net.get_submodule(name).weight.std().item() for name in ends] == pytest.approx(
+        [0.1 / 4, 0.1 / 3, 0.1 / 3], rel=0.02
+    )
+    assert net.blocks[0].get_submodule("cross_attention.query").weight.std().item() == pytest.approx(0.1, rel=0.02)
+
+
+def test_what_is_too_long_or_missing_is_refused() -> None:
+    net, one = network(positions="learned", max_positions=4), torch.zeros(1, 1, dtype=torch.long)
+    net(Batch(input_ids=one.expand(1, 4), source_ids=one.expand(1, 4)))
+    with pytest.raises(UserError, match=r"model.max_positions=4 is less than a row of 5 tokens"):
+        net(Batch(input_ids=one.expand(1, 5), source_ids=one))
+    with pytest.raises(UserError, match=r"model.max_positions=4 is less than a source of 5 tokens"):
+        net(Batch(input_ids=one, source_ids=one.expand(1, 5)))
+    with pytest.raises(UserError, match="the batch has no sources to read: set a task that has them"):
+        net(Batch(input_ids=one))
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"num_encoder_layers": 0}, "model.num_encoder_layers=0: set a whole number of at least 1."),
+        ({"num_heads": 3}, "model.dim=128 does not divide by model.num_heads=3"),
+        ({"positions": "alibi"}, "model.positions=alibi is not one of rotary, learned, sinusoidal, none."),
+        ({"positions": "learned"}, "set model.max_positions"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused_by_name(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(UserError) as caught, torch.device("meta"):
+        EncoderDecoder(**{"vocab_size": 20} | settings)
+    assert text in str(caught.value)
+
+
+V, SHAPE = 23, {"d_model": 24, "encoder_attention_heads": 3, "decoder_attention_heads": 3}
+THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bart": ("Bart", {"norm_position": "post", "positions": "learned", "embedding_norm": True}),
+    "mbart": ("MBart", {"positions": "learned", "embedding_norm": True}),
+    "marian": ("Marian", {"norm_position": "post", "positions": "sinusoidal"}),
+    "pegasus": ("Pegasus", {"positions": "sinusoidal"}),
+}
+"""Post-norm and pre-norm, learned and fixed positions, with a norm after the embeddings and without."""
+
+
+def theirs(kind: str, layers: tuple[int, int], activation: str, scale: bool) -> Any:
+    """The bare model of transformers, every weight random, norms and biases too."""
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=V, **SHAPE, encoder_layers=layers[0], decoder_layers=layers[1], encoder_ffn_dim=40, decoder_ffn_dim=40,
+        activation_function=activation, max_position_embeddings=16, scale_embedding=scale, dropout=0.0, pad_token_id=0,
+        attn_implementation="eager",
+    )  # fmt: skip
+    made = getattr(transformers, f"{kind}Model")(config).eval()
+    for name, parameter in made.named_parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, 1.0 if "norm.weight" in name else 0.0, 0.3)
+    return made
+
+
+def name_of(ours: str) -> str:
+    """The name in transformers of one of our parameters."""
+    half = "encoder." if ours.startswith("encoder.") else "decoder."
+    name = ours.removeprefix("encoder.")
+    if name == "embedding.weight":
+        return "shared.weight"
+    for one, other in (
+        ("positions.table", "embed_positions"), ("blocks.", "layers."), ("final_norm", "layer_norm"),
+        ("embedding_norm", "layernorm_embedding"), ("cross_attention_norm", "encoder_attn_layer_norm"),
+        ("cross_attention", "encoder_attn"), ("attention_norm", "self_attn_layer_norm"),
+        ("feed_forward_norm", "final_layer_norm"), ("feed_forward.up", "fc1"), ("feed_forward.down", "fc2"),
+    ):  # fmt: skip
+        name = name.replace(one, other)
+    name = name.replace(".attention.", ".self_attn.")
+    for one in ("query", "key", "value"):
+        name = name.replace(f".{one}.", f".{one[0]}_proj.")
+    return half + name.replace(".output.", ".out_proj.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "activation", "scale"),
+    [(kind, *rest) for kind in THEIRS for rest in (((2, 2), "gelu", False), ((1, 3), "relu", True))],
+)
+def test_transformers_computes_the_same(kind: str, layers: tuple[int, int], activation: str, scale: bool) -> None:
+    """States of ragged texts and sources, and the gradient of every weight."""
+    class_name, shape = THEIRS[kind]
+    torch.manual_seed(0)
+    oracle = theirs(class_name, layers, activation, scale)
+    ours = EncoderDecoder(
+        vocab_size=V, dim=24, num_heads=3, num_encoder_layers=layers[0], num_layers=layers[1], ff_dim=40,
+        norm="layernorm", bias=True, activation=activation, max_positions=16, scale_embeddings=scale, **shape,
+    )  # fmt: skip
+    given, offset = oracle.state_dict(), 2 if shape["positions"] == "learned" else 0
+    names = {name: name_of(name) for name in ours.state_dict()}
+    ours.load_state_dict({n: given[t][offset:] if "embed_positions" in t else given[t] for n, t in names.items()})
+    if shape["positions"] == "sinusoidal":
+        # their table has all sines before all cosines
+        table = ours.positions.fixed_table(16, torch.device("cpu"))
+        for half in (oracle.encoder, oracle.decoder):
+            half.embed_positions.weight.data.copy_(table)
+    texts, given_sources = torch.randint(1, V, (2, 6)), torch.randint(1, V, (2, 7))
+    seen = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
+    pull = torch.randn(2, 6, 24)
+    wanted = oracle(given_sources, attention_mask=seen, decoder_input_ids=texts, use_cache=False).last_hidden_state
+    found = ours(Batch(input_ids=texts, source_ids=given_sources, source_segments=seen))
+    assert found.std() > 0.3
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    found.backward(pull)
+    wanted.backward(pull)
+    parameters = dict(oracle.named_parameters())
+    for name, parameter in ours.named_parameters():
+        gradient = parameters[names[name]].grad
+        gradient = gradient[offset:] if "embed_positions" in names[name] else gradient
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)
+    assert len(set(names.values())) == sum(p.requires_grad for p in oracle.parameters())
