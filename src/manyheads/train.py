@@ -145,7 +145,9 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
     tokenizer = _given_tokenizer(cfg, choices, resumed) or make(cfg.tokenizer, "tokenizer", source=source)
     task = build_task(cfg, source, tokenizer)
     task.prepare()
-    settle(cfg, {"callbacks": {"monitor": cfg.callbacks.monitor or task.monitor}, **task.found})
+    monitor = cfg.callbacks.monitor or task.monitor
+    task.watch(monitor)
+    settle(cfg, {"callbacks": {"monitor": monitor}, **task.found})
     tokenizer = task.tokenizer
     network, head = rebuild(cfg, tokenizer, cfg.allow)
     if every := cfg.get("activation_checkpointing"):  # a run from before this key existed can be resumed

@@ -86,7 +86,7 @@ class Samples(pl.Callback):
                 lm.network,
                 lm.head,
                 [prompt.ids for prompt in prompts],
-                **({"sources": sources} if sources else {}),
+                sources=sources or None,
                 end_id=self.tokenizer.end_id,
                 max_new_tokens=self.max_new_tokens,
                 sampling=self.sampling,

@@ -121,6 +121,9 @@ class Task(pl.LightningDataModule, ABC):
         """What reads outputs from the network; None: losses say all."""
         return None
 
+    def watch(self, monitor: str) -> None:
+        """Is told which score of validation picks the best weights, before training."""
+
     @property
     @abstractmethod
     def summary(self) -> str:
