@@ -108,7 +108,7 @@ def _renamed_text(rows: Dataset, column: str) -> Dataset:
 
 
 def _named_labels(rows: Dataset, labels: Sequence[str]) -> Dataset:
-    from datasets import ClassLabel, Value
+    from datasets import ClassLabel, Dataset, Value
 
     feature = rows.features["label"]
     if isinstance(feature, ClassLabel):
@@ -123,4 +123,11 @@ def _named_labels(rows: Dataset, labels: Sequence[str]) -> Dataset:
         raise UserError(
             f"data.labels=[{','.join(labels)}] names {len(labels)} classes, and there is a label {highest}."
         )
-    return rows.cast_column("label", Value("int64")).cast_column("label", ClassLabel(names=list(labels)))
+    features = rows.features.copy()
+    features["label"] = ClassLabel(names=list(labels))
+    if feature != Value("int64"):
+        return rows.cast(features, keep_in_memory=True)
+    # `cast` would write the rows anew beside their files
+    info = rows.info.copy()
+    info.features = features
+    return Dataset(rows.data, info=info, indices_table=rows._indices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast, final
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from manyheads.batch import IGNORE, Batch
 from manyheads.data.examples import Collate, padded
 from manyheads.data.fields import Fields
-from manyheads.data.source import Source
+from manyheads.data.source import SPLITS, Source
 from manyheads.data.split import BATCH_ROWS, batches_of
 from manyheads.errors import UserError, check_range, did_you_mean
 from manyheads.head.base import Head
@@ -23,7 +24,7 @@ from manyheads.metric.classification import (
     CalibrationError,
     ExampleAccuracy,
     MacroF1,
-    Matthews,
+    MatthewsCorrelation,
     MicroF1,
 )  # fmt: skip
 from manyheads.metric.loss import Loss
@@ -56,7 +57,7 @@ class Classification(ExampleTask):
     fields = Fields(("text",), ("label",), ("text_pair",))
     asked = Fields(("text",), (), ("text_pair", "label"))
     metrics = (Loss,)
-    output_metrics = (ExampleAccuracy, MacroF1, MicroF1, Matthews, Auroc, CalibrationError)
+    output_metrics = (ExampleAccuracy, MacroF1, MicroF1, MatthewsCorrelation, Auroc, CalibrationError)
     monitor = "val/accuracy"
     columns = ("tokens",)
 
@@ -99,10 +100,15 @@ class Classification(ExampleTask):
             head["class_weights"] = self._weights()
         return {"task": {"labels": self.labels}, "head": head}
 
-    @property
+    @functools.cached_property
     def several(self) -> bool:
         """Whether a row can have several labels."""
-        return _is_list(self.source.rows("train").features["label"]) if "train" in self.source.given else False
+        return _is_list(self._feature)
+
+    @functools.cached_property
+    def _feature(self) -> Any:
+        split = next(split for split in SPLITS if split in self.source.given)
+        return self.source.rows(split).features.get("label")
 
     def encode(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[Sequence[int]]]:
         texts = self.tokenizer.encode_batch([text or "" for text in rows["text"]])
@@ -139,10 +145,9 @@ class Classification(ExampleTask):
             )
         return self._index[name]
 
-    @property
+    @functools.cached_property
     def _names(self) -> Sequence[str] | None:
-        split = "train" if "train" in self.source.given else self.source.given[0]
-        return _names_of(self.source.rows(split).features["label"])
+        return _names_of(self._feature)
 
     def told(self, split: str) -> list[str]:
         lost = self.store(split)["lost"].values
