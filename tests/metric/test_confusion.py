@@ -21,11 +21,11 @@ def test_cells_have_counts_and_shares_of_their_row() -> None:
 
 def test_names_are_shown_as_they_are() -> None:
     """plotly takes <b> and & for markup. A long name is cut beside the picture, and whole under the pointer."""
-    names = ["<b>R&D</b>", "w" * (LONGEST + 1)]
+    names = ["<b>R&D</b>", "&" * (LONGEST + 1)]
     figure = confusion_figure(COUNTS, names)
-    assert list(figure.layout.xaxis.ticktext) == ["&lt;b&gt;R&amp;D&lt;/b&gt;", "w" * (LONGEST - 1) + "…"]
+    assert list(figure.layout.xaxis.ticktext) == ["&lt;b&gt;R&amp;D&lt;/b&gt;", "&amp;" * (LONGEST - 1) + "…"]
     assert figure.layout.yaxis.ticktext == figure.layout.xaxis.ticktext
-    assert tuple(figure.data[0].customdata[0][1]) == ("&lt;b&gt;R&amp;D&lt;/b&gt;", names[1])
+    assert tuple(figure.data[0].customdata[0][1]) == ("&lt;b&gt;R&amp;D&lt;/b&gt;", "&amp;" * (LONGEST + 1))
 
 
 def test_many_classes_are_drawn_small_and_without_numbers() -> None:

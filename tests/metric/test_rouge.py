@@ -84,6 +84,10 @@ def test_chinese_by_its_characters(output: str, target: str) -> None:
     assert Rouge1().score([output], [[target]]) == 0
 
 
+def test_words_among_chinese_are_lowered() -> None:
+    assert Rouge2(tokenize="zh").score(["我爱 Python"], [["我爱 python"]]) == 100
+
+
 def test_a_source_beside_the_references_changes_nothing() -> None:
     target = Sourced(references=["the cat sat"], source="the cat sat on the mat")
     assert RougeL().score(["the cat"], [target]) == RougeL().score(["the cat"], [["the cat sat"]])

@@ -32,10 +32,10 @@ def test_nothing_to_compare_with_gives_no_ratio() -> None:
 
 
 def test_novel_bigrams_by_hand() -> None:
-    """Source pairs: the-cat cat-sat sat-on on-the the-mat. Output pairs: The-cat cat-ran ran-on on-the the-cat."""
-    target = Sourced(references=["not looked at"], source="the cat sat on the mat")
+    """Source pairs, lowered: the-cat cat-sat sat-on on-the the-mat. Output pairs: the-cat cat-ran ran-on on-the the-cat."""
+    target = Sourced(references=["not looked at"], source="The cat sat on the Mat")
     assert NovelBigrams().each(["The cat ran on the cat"], [target]) == [pytest.approx(2 / 5)]
-    assert NovelBigrams().each(["the cat sat", "mat the"], [target] * 2) == [0, 1]
+    assert NovelBigrams().each(["the cat SAT", "mat the"], [target] * 2) == [0, 1]
 
 
 def test_novel_bigrams_of_chinese_are_of_characters() -> None:
