@@ -181,8 +181,8 @@ class ScriptedCache:
         assert self.room >= 0, "more was read than the cache was made for"
 
     def keep(self, rows: Tensor) -> None:
-        """Drops every row but these places."""
-        self.texts = [self.texts[row] for row in rows.tolist()]
+        """The rows at these places, in their order; a place that comes twice becomes two rows."""
+        self.texts = [{segment: [*read] for segment, read in self.texts[row].items()} for row in rows.tolist()]
 
 
 @final
