@@ -17,10 +17,10 @@ from manyheads.model.regions import check_blocks
 PLACEHOLDER_VOCABULARY = 1024
 
 
-def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -> None:
+def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -> nn.Module:
     """Raises UserError when task, head and network do not go together, naming the ones that would work.
 
-    The network is also built without memory (on torch's meta device), so that a width that does not divide is found
+    The network, which is returned, is built without memory (on torch's meta device), so that a width that does not divide is found
     before any data is read.
     """
     task = target_of(cfg.task, "task", allow)
@@ -44,6 +44,7 @@ def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -
     network = check_shape(cfg, allow)
     check_blocks(network, cfg.get("activation_checkpointing"), cfg.get("compile", False))
     build(cfg.optim, "optim", allow=allow, module=network)
+    return network
 
 
 def check_shape(cfg: DictConfig, allow: Iterable[str] = ()) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from manyheads import sharded
+from manyheads import ranks, sharded
 from manyheads.batch import IGNORE, Batch
 from manyheads.head.base import Auxiliary, Head, HeadOutput, Objective
 from manyheads.metric.base import Metric
@@ -125,16 +125,16 @@ class LM(pl.LightningModule):
         return self.head(self.network(batch), batch)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Divides the gradients by the true token count (Lightning has divided by micro-batches, DDP by ranks), and ends
-        the run with this step when its budget is used up."""
+        """Divides the gradients by the true token count (Lightning has divided by micro-batches, DDP by ranks that read
+        different rows), and ends the run with this step when its budget is used up."""
         assert self._step_count is not None
         on_cpu = self.device.type == "cpu"
         count = self._step_count.detach().to(torch.float64 if on_cpu else torch.float32)
         if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(count)
+            dist.all_reduce(count, group=ranks.data_parallel())
         tokens = int(count) if on_cpu else count
         least = max(tokens, 1) if isinstance(tokens, int) else tokens.clamp(min=1)
-        factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / least
+        factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * ranks.data_parallel_size() / least
         gradients = [sharded.local(p.grad) for p in self._parameters_once() if p.grad is not None]
         if isinstance(factor, Tensor) and gradients:
             factor = factor.to(gradients[0].device)  # which is the CPU where weights are offloaded
@@ -162,7 +162,7 @@ class LM(pl.LightningModule):
         if self.before_clipping is not None:
             self.before_clipping()
         limit = gradient_clip_val or float("inf")  # 0 is no limit, as in Lightning
-        self.last_grad_norm = sharded.whole(nn.utils.clip_grad_norm_(self._parameters_once(), limit))
+        self.last_grad_norm = sharded.clip_gradients(self._parameters_once(), limit)
         if self.accepts_gradients is not None and not self.accepts_gradients(self.last_grad_norm):
             self.zero_grad(set_to_none=True)
 
@@ -269,6 +269,7 @@ class LM(pl.LightningModule):
     def _publish(self, stage: str, metrics: nn.ModuleDict) -> None:
         for name, metric in metrics.items():
             assert isinstance(metric, Metric)
+            metric.process_group = ranks.data_parallel()
             value = metric.compute()
             self.scores[f"{stage}/{name}"] = float(value)  # Lightning keeps what it logs in float32
             self.log(f"{stage}/{name}", value, logger=False)
