@@ -12,38 +12,11 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from manyheads.errors import UserError
+from manyheads.model.decoder import Decoder
 from manyheads.tensor_parallel import TensorParallel
 
-TWO = ["trainer=tensor_parallel", "trainer.devices=2", "trainer.accelerator=cpu", "data=text", "data.path=nowhere"]
 SIZE = "trainer.strategy_options.tensor_parallel_size"
-
-
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        (
-            ["++model.num_heads=3", "model.dim=12"],
-            "model.num_heads=3 is no multiple of 2, the ranks of tensor parallel",
-        ),
-        (["++model.num_kv_heads=1"], "model.num_kv_heads=1 is no multiple of 2, the ranks of tensor parallelism."),
-        (
-            ["++model.dropout=0.1"],
-            "model.dropout=0.1 does not go together with tensor parallelism. Set model.dropout=0.",
-        ),
-        (["compile=true"], "compile=true does not go with trainer.strategy=tensor_parallel. Set compile=false"),
-        (["trainer.devices=1", "debug=find_lr"], "find_lr=true does not go with trainer.strategy=tensor_parallel"),
-        ([f"{SIZE}=3"], f"{SIZE}=3 does not divide the 2 devices. Set null for all of them, or a number that does."),
-        ([f"{SIZE}=0"], f"{SIZE}=0"),
-    ],
-)
-def test_what_cannot_be_shared_out_is_refused_before_data_is_read(
-    words: list[str], text: str, cli: Callable[..., Any]
-) -> None:
-    done = cli("train", *TWO, *words)
-    assert done.code == 1
-    assert text in done.err
-    assert len(done.err.strip().splitlines()) <= 2
-    assert done.folders == []
+ONE = ["trainer=tensor_parallel", "trainer.devices=1", "trainer.accelerator=cpu"]
 
 
 def made(devices: int, size: int | None, rank: int = 0) -> TensorParallel:
@@ -55,9 +28,61 @@ def made(devices: int, size: int | None, rank: int = 0) -> TensorParallel:
     return strategy
 
 
-def test_another_network_is_refused() -> None:
-    with pytest.raises(UserError, match=r"shares out a Decoder, and model is a Linear\. Set trainer\.strategy=ddp"):
-        made(2, None).check(nn.Linear(2, 2))
+def decoder(**settings: Any) -> Decoder:
+    return Decoder(**{"vocab_size": 13, "dim": 12, "num_layers": 1, "num_heads": 2, **settings})
+
+
+@pytest.mark.parametrize(
+    ("devices", "size", "network", "compiled", "text"),
+    [
+        (
+            2,
+            None,
+            decoder(num_heads=3),
+            False,
+            "model.num_heads=3 is no multiple of 2, the ranks of tensor parallelism.",
+        ),
+        (
+            4,
+            2,
+            decoder(num_kv_heads=1),
+            False,
+            "model.num_kv_heads=1 is no multiple of 2, the ranks of tensor parallel",
+        ),
+        (2, None, decoder(dropout=0.1), False, "model.dropout=0.1 does not go together with tensor parallelism."),
+        (2, None, decoder(), True, "compile=true does not go with trainer.strategy=tensor_parallel. Set compile=false"),
+        (2, 3, decoder(), False, f"{SIZE}=3 does not divide the 2 device(s). Set null for all of them, or a number that"),
+        (2, None, nn.Linear(2, 2), False, "shares out a Decoder, and model is a Linear. Set trainer.strategy=ddp"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_named(
+    devices: int, size: int | None, network: nn.Module, compiled: bool, text: str
+) -> None:
+    with pytest.raises(UserError) as told:
+        made(devices, size).check(network, compiled=compiled)
+    assert text in str(told.value)
+    assert len(str(told.value).splitlines()) <= 2
+
+
+def test_a_decoder_that_divides_is_not_refused() -> None:
+    made(2, None).check(decoder())
+    made(1, None).check(decoder(num_heads=3, dropout=0.1))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["debug=find_lr"], "callbacks.find_lr=true does not go with trainer.strategy=tensor_parallel"),
+        ([f"{SIZE}=0"], f"{SIZE}=0"),
+        ([f"{SIZE}=2"], f"{SIZE}=2 does not divide the 1 device(s)."),
+        (["compile=true"], "compile=true does not go with trainer.strategy=tensor_parallel."),
+    ],
+)
+def test_a_refusal_comes_before_data_is_read(words: list[str], text: str, cli: Callable[..., Any]) -> None:
+    done = cli("train", *ONE, "data=text", "data.path=nowhere", *words)
+    assert done.code == 1
+    assert text in done.err
+    assert done.folders == []
 
 
 @pytest.mark.parametrize(
@@ -67,9 +92,6 @@ def test_another_network_is_refused() -> None:
 def test_a_group_reads_the_same_rows(size: int | None, expected: list[tuple[int, int]]) -> None:
     found = [made(4, size, rank).distributed_sampler_kwargs for rank in range(4)]
     assert [(kwargs["rank"], kwargs["num_replicas"]) for kwargs in found] == expected
-
-
-ONE = ["trainer=tensor_parallel", "trainer.devices=1", "trainer.accelerator=cpu"]
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ class TensorParallel(WholeCheckpoints, ModelParallelStrategy):
         size, devices = self.group_size, self.world_size
         if devices % size:
             raise UserError(
-                f"trainer.strategy_options.tensor_parallel_size={size} does not divide the {devices} devices. "
+                f"trainer.strategy_options.tensor_parallel_size={size} does not divide the {devices} device(s). "
                 "Set null for all of them, or a number that does."
             )
         if not isinstance(network, Decoder):

@@ -115,3 +115,15 @@ def test_a_run_goes_on_on_as_many_ranks_or_another_number(
     ranked(f"resume={more}", "trainer.strategy=tensor_parallel", "trainer.devices=2")
     for folder in (fewer, more):
         assert losses(read_metrics(folder)) == pytest.approx(losses(alone.metrics), rel=1e-5)
+
+
+def test_a_network_that_does_not_divide_is_refused_once_and_leaves_no_folder(
+    tiny: list[str], start: Callable[..., Ranked]
+) -> None:
+    run = start(*tiny, *TWO, "++model.num_kv_heads=1")
+    assert run.wait() == 1
+    assert run.err.count("error:") == 1
+    assert (
+        "model.num_kv_heads=1 is no multiple of 2, the ranks of tensor parallelism. Set model.num_kv_heads=2" in run.err
+    )
+    assert not list(run.place.glob("outputs/runs/*"))
