@@ -51,7 +51,13 @@ def decoder(**settings: Any) -> Decoder:
         ),
         (2, None, decoder(dropout=0.1), False, "model.dropout=0.1 does not go together with tensor parallelism."),
         (2, None, decoder(), True, "compile=true does not go with trainer.strategy=tensor_parallel. Set compile=false"),
-        (2, 3, decoder(), False, f"{SIZE}=3 does not divide the 2 device(s). Set null for all of them, or a number that"),
+        (
+            2,
+            3,
+            decoder(),
+            False,
+            f"{SIZE}=3 does not divide the 2 device(s). Set null for all of them, or a number that",
+        ),
         (2, None, nn.Linear(2, 2), False, "shares out a Decoder, and model is a Linear. Set trainer.strategy=ddp"),
     ],
 )
@@ -73,8 +79,8 @@ def test_a_decoder_that_divides_is_not_refused() -> None:
     ("words", "text"),
     [
         (["debug=find_lr"], "callbacks.find_lr=true does not go with trainer.strategy=tensor_parallel"),
-        ([f"{SIZE}=0"], f"{SIZE}=0"),
-        ([f"{SIZE}=2"], f"{SIZE}=2 does not divide the 1 device(s)."),
+        ([f"+{SIZE}=0"], f"{SIZE}=0"),
+        ([f"+{SIZE}=2"], f"{SIZE}=2 does not divide the 1 device(s)."),
         (["compile=true"], "compile=true does not go with trainer.strategy=tensor_parallel."),
     ],
 )

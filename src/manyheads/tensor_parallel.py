@@ -90,8 +90,8 @@ class TensorParallel(WholeCheckpoints, ModelParallelStrategy):
         module: Any = self.lightning_module
         if not sharded.is_sharded(module):
             self.precision_plugin.convert_module(module)
-            self.model_to_device()
             parallelize(module.network, self.device_mesh["tensor_parallel"])
+        self.model_to_device()  # what is whole: a part is made on its device
         self.barrier()
         if trainer.state.fn == TrainerFn.FITTING:
             self.setup_optimizers(trainer)

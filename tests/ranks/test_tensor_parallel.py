@@ -83,7 +83,7 @@ def test_two_pairs_read_different_rows(tiny: list[str], cli: Callable[..., Any],
     words = [*tiny, *STEPS, "trainer.precision=64", "optim=adamw", "task.eval_batch_size=2"]
     one = cli("train", *words, "task.batch_size=8")
     assert one.code == 0, one.err
-    pairs = ["trainer.devices=4", "trainer.strategy_options.tensor_parallel_size=2", "task.batch_size=4"]
+    pairs = ["trainer.devices=4", "+trainer.strategy_options.tensor_parallel_size=2", "task.batch_size=4"]
     two = ranked(*words, *TWO, *pairs)
     check_same_run(two, one, TOLERANCE["64"])
     assert "4 in a batch of each of 2 groups of 2 devices" in two.out
