@@ -17,10 +17,10 @@ from manyheads.model.regions import check_blocks
 PLACEHOLDER_VOCABULARY = 1024
 
 
-def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -> None:
+def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -> nn.Module:
     """Raises UserError when task, head and network do not go together, naming the ones that would work.
 
-    The network is also built without memory (on torch's meta device), so that a width that does not divide is found
+    The network, which is returned, is built without memory (on torch's meta device), so that a width that does not divide is found
     before any data is read.
     """
     task = target_of(cfg.task, "task", allow)
@@ -43,6 +43,7 @@ def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -
     check_monitor(cfg.callbacks.monitor or task.monitor, scores_of(task))  # type: ignore[attr-defined]
     check_blocks(network, cfg.get("activation_checkpointing"), cfg.get("compile", False))
     build(cfg.optim, "optim", allow=allow, module=network)
+    return network
 
 
 def scores_of(task: Any) -> tuple[Any, ...]:

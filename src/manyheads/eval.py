@@ -24,6 +24,7 @@ from manyheads.run.output import Output
 from manyheads.run.root import check_root
 from manyheads.run.scoring import SPLITS, score
 from manyheads.run.screen import scores_table, shown, tell_notes
+from manyheads.strategy import check_network
 from manyheads.trainer import is_on_gpu
 
 UNUSED = ("tokenizer", "resume", "init")
@@ -53,8 +54,10 @@ def _checked(cfg: DictConfig) -> tuple[DictConfig, Output | None, int]:
     _check_used(cfg, before)
     out = None if cfg.to is None else Output(cfg.to, "to", "figures.json")
     check_tree(cfg, cfg.allow)
-    compatibility.check_shape(cfg, cfg.allow)
-    return before, out, build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path()).world_size
+    network = compatibility.check_shape(cfg, cfg.allow)
+    trainer = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())
+    check_network(trainer.strategy, network, compiled=cfg.compile)
+    return before, out, trainer.world_size
 
 
 def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[str, dict[str, float]]:

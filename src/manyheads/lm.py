@@ -134,21 +134,21 @@ class LM(pl.LightningModule):
         return self.head(self.network(batch), batch)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Divides the gradients by the true token count (Lightning has divided by micro-batches, DDP by ranks), and ends
-        the run with this step when its budget is used up."""
+        """Divides the gradients by the true token count (Lightning has divided by micro-batches, DDP by ranks that read
+        different rows), and ends the run with this step when its budget is used up."""
         assert self._step_count is not None
         on_cpu = self.device.type == "cpu"
         count = self._step_count.detach().to(torch.float64 if on_cpu else torch.float32)
         if self._step_tokens is not None:
             count = torch.stack([count, self._step_tokens.to(count)])
         if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(count)
+            dist.all_reduce(count, group=ranks.data_parallel())
         labels, tokens = (count, count) if self._step_tokens is None else count
         if on_cpu:
             least, tokens = max(int(labels), 1), int(tokens)
         else:
             least = labels.clamp(min=1)
-        factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / least
+        factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * ranks.data_parallel_size() / least
         gradients = [sharded.local(p.grad) for p in self._parameters_once() if p.grad is not None]
         if isinstance(factor, Tensor) and gradients:
             factor = factor.to(gradients[0].device)  # which is the CPU where weights are offloaded
@@ -176,7 +176,7 @@ class LM(pl.LightningModule):
         if self.before_clipping is not None:
             self.before_clipping()
         limit = gradient_clip_val or float("inf")  # 0 is no limit, as in Lightning
-        self.last_grad_norm = sharded.whole(nn.utils.clip_grad_norm_(self._parameters_once(), limit))
+        self.last_grad_norm = sharded.clip_gradients(self._parameters_once(), limit)
         if self.accepts_gradients is not None and not self.accepts_gradients(self.last_grad_norm):
             self.zero_grad(set_to_none=True)
 
@@ -297,6 +297,7 @@ class LM(pl.LightningModule):
     def _publish(self, stage: str, metrics: nn.ModuleDict) -> None:
         for name, metric in metrics.items():
             assert isinstance(metric, Metric)
+            metric.process_group = ranks.data_parallel()
             self._log_score(f"{stage}/{name}", metric.compute())
             metric.reset()
 

@@ -52,7 +52,7 @@ from manyheads.run.resume import Resumed, check_resume
 from manyheads.run.root import check_root
 from manyheads.run.scoring import score, write_predictions
 from manyheads.signature import parameters
-from manyheads.strategy import OWN
+from manyheads.strategy import OWN, check_network
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.trainer import budget, is_on_gpu
@@ -164,8 +164,10 @@ def _checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]
     check_tree(cfg, cfg.allow)
     cfg = complete(cfg, cfg.allow)
     budget(cfg.trainer)
-    compatibility.check(cfg, choices, cfg.allow)
-    devices = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path()).world_size
+    network = compatibility.check(cfg, choices, cfg.allow)
+    made = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())
+    devices = made.world_size
+    check_network(made.strategy, network, compiled=cfg.compile)
     _check_alone(cfg, devices)
     for name, node in cfg.logger.items():
         if node:

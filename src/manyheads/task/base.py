@@ -182,8 +182,9 @@ class Task(pl.LightningDataModule, ABC):
         """One line per example of the test split, in order."""
 
     def _rank(self) -> tuple[int, int]:
-        """(this process's number, the number of processes)."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        """This process's number among those that read different rows, and how many do."""
+        place = (self.trainer.distributed_sampler_kwargs if self.trainer else None) or {"rank": 0, "num_replicas": 1}
+        return place["rank"], place["num_replicas"]
 
     def _pin(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

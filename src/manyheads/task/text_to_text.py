@@ -267,4 +267,3 @@ class FromLeftToRight(Layout):
 
 LAYOUTS: dict[str, type[Layout]] = {"encoder-decoder": WithEncoder, "causal": FromLeftToRight}
 """By the kind of the network."""
-
