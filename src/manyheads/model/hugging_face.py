@@ -32,12 +32,14 @@ NETWORKS: dict[str, type[nn.Module]] = {network.__name__: network for network in
 """By the `architectures` of this package's own layout."""
 
 
-def to_hugging_face(network: Any, head: NextToken, *, end_id: int | None = None) -> tuple[dict[str, Any], Tensors]:
+def to_hugging_face(network: Any, head: nn.Module, *, end_id: int | None = None) -> tuple[dict[str, Any], Tensors]:
     """What config.json and model.safetensors hold.
 
     `end_id` is the tokenizer's end-of-text token, which begins and ends a text. The tensors share no memory with one
     another; the output matrix is left out when it is the embedding.
     """
+    if not isinstance(head, NextToken):
+        return _as_it_is(network, head, end_id)
     layouts = LAYOUTS if isinstance(network, Decoder) else (OWN,)
     layout = next(layout for layout in layouts if layout.fits(network.settings, head))
     tensors = {f"network.{name}": tensor.detach() for name, tensor in network.state_dict().items()}
@@ -59,6 +61,25 @@ def to_hugging_face(network: Any, head: NextToken, *, end_id: int | None = None)
     if head.softcap is not None:
         config["final_logit_softcapping"] = head.softcap
     return config | layout.config(network.settings), layout.rename_out(tensors, network.settings)
+
+
+def _as_it_is(network: Any, head: nn.Module, end_id: int | None) -> tuple[dict[str, Any], Tensors]:
+    """A network with a head that no other tool knows, under their own names."""
+    parts = {"network": network, "head": head}
+    tensors = {f"{part}.{name}": tensor.detach().clone() for part, module in parts.items()
+               for name, tensor in module.state_dict().items()}  # fmt: skip
+    config = {
+        "model_type": OWN.model_type,
+        "architectures": [f"{type(network).__name__}For{type(head).__name__}"],
+        "vocab_size": network.vocab_size,
+        "bos_token_id": end_id,
+        "eos_token_id": end_id,
+        "tie_word_embeddings": False,
+        "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
+    }
+    if labels := getattr(head, "labels", None):
+        config["id2label"] = dict(enumerate(labels))
+    return config | OWN.config(network.settings), tensors
 
 
 def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], Tensors]:

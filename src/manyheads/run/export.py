@@ -17,7 +17,6 @@ from manyheads.tokenizer.base import Tokenizer
 
 CARD = """---
 library_name: {library}
-pipeline_tag: text-generation
 ---
 
 # {name}
@@ -25,9 +24,7 @@ pipeline_tag: text-generation
 A language model trained with manyheads {version}: task {task}, data {data}, network {model}, {parameters:,} parameters,
 {tokens:,} tokens seen.
 
-| split | loss (nats per token) | perplexity | bits per byte |
-| --- | --- | --- | --- |
-{rows}
+{scores}
 
 {note}
 """
@@ -52,11 +49,6 @@ def export(folder: RunFolder, network: nn.Module, head: nn.Module, tokenizer: To
 
 def _card(config: dict[str, Any], results: Results) -> str:
     run = results["run"]
-    rows = [
-        f"| {split} | {s['loss']:.4f} | {s['perplexity']:.3f} | {s['bits_per_byte']:.4f} |"
-        for split, s in (("validation", results["val"]), ("test", results["test"]))
-        if "bits_per_byte" in s
-    ]
     known = config["model_type"] != "manyheads"
     note = (
         f"The layout is {config['model_type']}'s; `transformers` loads it with AutoModelForCausalLM.from_pretrained."
@@ -72,6 +64,17 @@ def _card(config: dict[str, Any], results: Results) -> str:
         model=run["model"],
         parameters=run["parameters"],
         tokens=run["tokens_seen"],
-        rows="\n".join(rows),
+        scores=_scores(results),
         note=note,
     )
+
+
+def _scores(results: Results) -> str:
+    """The scores as a table, a line for each split."""
+    names = [name for name, value in (results["test"] or results["val"]).items() if value is not None]
+    lines = [["split", *(name.replace("_", " ") for name in names)], ["---"] * (len(names) + 1)]
+    for split, found in (("validation", results["val"]), ("test", results["test"])):
+        values = [found.get(name) for name in names]
+        if any(value is not None for value in values):
+            lines.append([split, *("-" if value is None else f"{value:.4f}" for value in values)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

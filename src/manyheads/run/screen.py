@@ -24,6 +24,9 @@ from manyheads.task.base import SplitSize, Task
 from manyheads.threads import threads_note
 from manyheads.tokenizer.base import Tokenizer
 
+MOST_COLUMNS = 5
+"""Scores that stand beside each other; more of them stand below each other."""
+
 ADAM_BYTES = 16  # a float32 weight, its gradient and two moments (Kingma and Ba 2015)
 
 
@@ -107,16 +110,27 @@ def tell_notes(console: Console, notes: Iterable[str]) -> None:
 
 
 def scores_table(val: Mapping[str, float | None], test: Mapping[str, float | None], weights: str = "") -> Table:
-    """The scores of validation and test, a line each; None stands for a number that is not finite. `weights`: whose they
+    """The scores of validation and test, a line each, or of many scores a column each; None stands for a number that is not finite. `weights`: whose they
     are."""
     table = Table(box=None, padding=(0, 2), header_style="bold")
     table.add_column(weights)
-    for name in test or val:
+    splits = {split: scores for split, scores in (("validation", val), ("test", test)) if scores}
+    names = list(test or val)
+    if len(names) > MOST_COLUMNS:
+        for split in splits:
+            table.add_column(split, justify="right")
+        for name in names:
+            table.add_row(name.replace("_", " "), *(_number(scores.get(name)) for scores in splits.values()))
+        return table
+    for name in names:
         table.add_column(name.replace("_", " "), justify="right")
-    for split, scores in (("validation", val), ("test", test)):
-        if scores:
-            table.add_row(split, *("-" if value is None else f"{value:.4f}" for value in scores.values()))
+    for split, scores in splits.items():
+        table.add_row(split, *(_number(value) for value in scores.values()))
     return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def summary(console: Console, run: RunFolder, results: Results) -> None:
