@@ -94,7 +94,8 @@ class Progress(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not (is_fitting(trainer) and trainer.is_global_zero) or trainer.sanity_checking:
             return
-        values = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in self.metrics}
+        found = trainer.callback_metrics
+        values = {name: float(found[f"val/{name}"]) for name in self.metrics if f"val/{name}" in found}
         score = float(trainer.callback_metrics[self.checkpoint.monitor])
         line = f"{step_text(trainer.global_step, self._steps)}  validation  {metrics_text(values)}"
         best = self.checkpoint.rank(score) == 0
