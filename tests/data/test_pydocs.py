@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from manyheads.data.pydocs import PyDocs, pydocs, split_by_name, without_repeats
+from manyheads.data.pydocs import PyDocs, pydocs
 
 SPLITS = ("train", "validation", "test")
 
@@ -64,19 +64,25 @@ def test_the_fingerprint_imports_neither_datasets_nor_the_documented_modules() -
     assert done.stdout.strip() == "[]"
 
 
-def test_repeats_go_and_headings_without_text_with_them() -> None:
-    texts = {
-        "b": [("b", "One two.\n\nThree."), ("b.f()", "One\n  two."), ("b.g()", "New.")],
-        "a": [("", "Three.\n\nFour.")],
-        "c": [("c", "Four.")],
-    }
-    assert without_repeats(texts) == {"a": "Three.\n\nFour.\n", "b": "b\n\nOne two.\n\nb.g()\n\nNew.\n"}
+def test_rows_have_the_fields_asked_for_in_their_order() -> None:
+    label_first, label_alone = pydocs(fields=("label", "text")), pydocs(fields=("label",))
+    for split in SPLITS:
+        assert label_first.rows(split).column_names == ["label", "text"]
+        assert label_alone.rows(split).to_list() == [{"label": label} for label in label_first.rows(split)["label"]]
+    sources = [pydocs(), label_first, label_alone, pydocs(fields=("text", "label"))]
+    assert len({source.fingerprint for source in sources}) == 4
 
 
-def test_split_by_name_is_whole_and_keeps_to_the_goal() -> None:
-    sizes = {f"m{i}": i for i in range(1, 101)}
-    found = split_by_name(sizes, 0.1)
-    assert sorted(itertools.chain(*found.values())) == sorted(sizes)
-    for split in ("validation", "test"):
-        assert 0.09 * 5050 < sum(sizes[name] for name in found[split]) <= 505
-    assert split_by_name(dict(reversed(sizes.items())), 0.1) == found
+def test_texts_are_those_of_the_text_fields_row_by_row() -> None:
+    talks = pydocs(fields=("messages",))
+    said = [message["content"] for row in talks.rows("test").to_list() for message in row["messages"]]
+    assert list(itertools.chain(*talks.texts("test"))) == said
+    labelled = pydocs(fields=("label", "text"))
+    assert list(itertools.chain(*labelled.texts("test"))) == labelled.rows("test")["text"][:]
+
+
+def test_the_screen_is_told_what_a_row_is() -> None:
+    assert len(pydocs().notes) == 1
+    assert pydocs(fields=("text", "label")).notes[1] == (
+        "each row: a docstring and which of 10 parts of the library it is from"
+    )

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 # test suites and their data, third parties, and copies of other modules
 _SKIPPED = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
@@ -15,6 +16,23 @@ _TOPICS = Path("pydoc_data") / "topics.py"
 
 Section = tuple[str, str]
 """A heading (the qualified name with its arguments, or "") and the text below it."""
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Documented(NamedTuple):
+    """What has a docstring: a module (its name is ""), a class or a function, by its qualified name."""
+
+    name: str
+    node: ast.Module | ast.ClassDef | Function
+    docstring: str
+
+    @property
+    def heading(self) -> str:
+        """How the name is written above the docstring; "" for a module."""
+        if isinstance(self.node, ast.ClassDef):
+            return f"class {self.name}"
+        return "" if isinstance(self.node, ast.Module) else f"{self.name}({ast.unparse(self.node.args)})"
 
 
 def module_files(library: Path) -> dict[str, Path]:
@@ -32,10 +50,16 @@ def module_files(library: Path) -> dict[str, Path]:
 
 def module_text(name: str, path: Path) -> list[Section]:
     """The docstrings of a module, its classes and functions, in the order of the source; [] when there is none."""
+    return [(found.heading or name, found.docstring) for found in documented(path)]
+
+
+def documented(path: Path) -> list[Documented]:
+    """What has a docstring in a source file, in the order of the source: the module itself, its classes and functions."""
     tree = _parse(path)
-    own = _docstring(tree) if tree else ""
-    first = [(name, own)] if own else []
-    return [*first, *(_sections(tree.body, "") if tree else ())]
+    if tree is None:
+        return []
+    own = Documented("", tree, _docstring(tree))
+    return [found for found in (own, *_inside(tree.body, "")) if found.docstring]
 
 
 def topic_texts(library: Path) -> dict[str, list[Section]]:
@@ -48,22 +72,18 @@ def topic_texts(library: Path) -> dict[str, list[Section]]:
     return {}
 
 
-def _sections(body: list[ast.stmt], prefix: str) -> Iterator[Section]:
+def _inside(body: list[ast.stmt], prefix: str) -> Iterator[Documented]:
     for node in body:
         if isinstance(node, ast.ClassDef):
-            doc = _docstring(node)
-            if doc:
-                yield f"class {prefix}{node.name}", doc
-            yield from _sections(node.body, f"{prefix}{node.name}.")
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            doc = _docstring(node)
-            if doc:
-                yield f"{prefix}{node.name}({ast.unparse(node.args)})", doc
+            yield Documented(f"{prefix}{node.name}", node, _docstring(node))
+            yield from _inside(node.body, f"{prefix}{node.name}.")
+        elif isinstance(node, Function):
+            yield Documented(f"{prefix}{node.name}", node, _docstring(node))
         elif isinstance(node, ast.If | ast.Try):  # definitions that depend on the platform
-            yield from _sections([*node.body, *node.orelse], prefix)
+            yield from _inside([*node.body, *node.orelse], prefix)
 
 
-def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def _docstring(node: ast.Module | ast.ClassDef | Function) -> str:
     found = ast.get_docstring(node) or ""
     return found.encode("utf-8", "replace").decode()  # a lone surrogate is no text
 
