@@ -13,7 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from manyheads.build import CONF_DIR
-from manyheads.decoding.text import Options
+from manyheads.decoding.options import Options
 from manyheads.errors import UserError
 from manyheads.generate import HELP, generate, generate_main, read_prompts, read_settings, split_arguments
 from manyheads.head.next_token import NextToken
@@ -46,7 +46,7 @@ def test_the_help_states_the_true_defaults() -> None:
     for field in dataclasses.fields(Options):
         if isinstance(field.default, int | float):
             [line] = [line for line in HELP.splitlines() if line.startswith(f"  {field.name}=")]
-            assert line.endswith(f"({field.default:g})")
+            assert line.endswith(f"({'false' if field.default is False else f'{field.default:g}'})")
 
 
 def test_the_help_fits_a_page_and_needs_neither_torch_nor_hydra() -> None:

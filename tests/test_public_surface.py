@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 import manyheads
 from manyheads import cli
 from manyheads.build import CONF_DIR, resolve_target
-from manyheads.decoding.text import Options
+from manyheads.decoding.options import Options
 from manyheads.generate import generate
 from manyheads.load import LoadedLM, Score, load
 from manyheads.run.completion import VERBS

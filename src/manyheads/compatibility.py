@@ -17,15 +17,14 @@ from manyheads.model.regions import check_blocks
 PLACEHOLDER_VOCABULARY = 1024
 
 
-def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -> None:
+def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -> nn.Module:
     """Raises UserError when task, head and network do not go together, naming the ones that would work.
 
-    The network is also built without memory (on torch's meta device), so that a width that does not divide is found
+    The network, which is returned, is built without memory (on torch's meta device), so that a width that does not divide is found
     before any data is read.
     """
     task = target_of(cfg.task, "task", allow)
     head = target_of(cfg.head, "head", allow)
-    network = target_of(cfg.model, "model", allow)
     names = {group: choices.get(group, "custom") for group in ("task", "head", "model")}
     heads: frozenset[str] = getattr(task, "heads", frozenset())
     if head.__name__ not in heads:
@@ -33,17 +32,23 @@ def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -
         raise UserError(
             f"head={names['head']} does not fit task={names['task']}. Set head={' or head='.join(fitting)}."
         )
-    kinds: frozenset[str] = getattr(head, "kinds", frozenset())
-    if getattr(network, "kind", None) not in kinds:
+    network = check_shape(cfg, allow)
+    kind, kinds = getattr(network, "kind", "of no known kind"), getattr(head, "kinds", frozenset())
+    if kind not in kinds:
         fitting = _choices("model", lambda found: getattr(found, "kind", None) in kinds)
         raise UserError(
-            f"model={names['model']} is {getattr(network, 'kind', 'of no known kind')}, and head={names['head']} needs "
-            f"{' or '.join(sorted(kinds))}. Set model={' or model='.join(fitting)}."
+            f"model={names['model']} is {kind}, and head={names['head']} needs {' or '.join(sorted(kinds))}. "
+            f"Set model={' or model='.join(fitting)}."
         )
-    check_monitor(cfg.callbacks.monitor, task.metrics)  # type: ignore[attr-defined]
-    network = check_shape(cfg, allow)
+    check_monitor(cfg.callbacks.monitor or task.monitor, scores_of(task))  # type: ignore[attr-defined]
     check_blocks(network, cfg.get("activation_checkpointing"), cfg.get("compile", False))
     build(cfg.optim, "optim", allow=allow, module=network)
+    return network
+
+
+def scores_of(task: Any) -> tuple[Any, ...]:
+    """The metrics of a task, of losses and of outputs."""
+    return (*task.metrics, *task.output_metrics)
 
 
 def check_shape(cfg: DictConfig, allow: Iterable[str] = ()) -> nn.Module:

@@ -12,19 +12,19 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from manyheads import compatibility, ranks
-from manyheads.build import build, check_tree
+from manyheads.build import build, check_tree, target_of
 from manyheads.data.source import Source
 from manyheads.errors import UserError, check_range, out_of_memory, written
 from manyheads.launch import run_ranks
 from manyheads.lm import LM
-from manyheads.load import rebuild
+from manyheads.load import build_task, rebuild
 from manyheads.model.regions import compile_blocks
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
 from manyheads.run.scoring import SPLITS, score
 from manyheads.run.screen import scores_table, shown, tell_notes
-from manyheads.task.base import Task
+from manyheads.strategy import check_network
 from manyheads.trainer import is_on_gpu
 
 UNUSED = ("tokenizer", "resume", "init")
@@ -54,8 +54,10 @@ def _checked(cfg: DictConfig) -> tuple[DictConfig, Output | None, int]:
     _check_used(cfg, before)
     out = None if cfg.to is None else Output(cfg.to, "to", "figures.json")
     check_tree(cfg, cfg.allow)
-    compatibility.check_shape(cfg, cfg.allow)
-    return before, out, build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path()).world_size
+    network = compatibility.check_shape(cfg, cfg.allow)
+    trainer = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())
+    check_network(trainer.strategy, network, compiled=cfg.compile)
+    return before, out, trainer.world_size
 
 
 def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[str, dict[str, float]]:
@@ -87,9 +89,9 @@ def _scores(
     tokenizer = read_tokenizer(content, checkpoint)
     if cfg.stride is not None:
         cfg.task.stride = cfg.stride
-    task: Task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
+    task = build_task(cfg, source, tokenizer)
     network, head = rebuild(cfg, tokenizer, cfg.allow)
-    lm = LM(network=network, head=head, metrics=task.metrics)
+    lm = LM(network=network, head=head, metrics=task.metrics, outputs=task.outputs)
     trainer = make(cfg.trainer, "trainer", folder=checkpoint.parent, fixed=cfg.deterministic or None)
     if cfg.compile:
         compile_blocks(network)
@@ -113,6 +115,7 @@ def _check_used(cfg: DictConfig, before: DictConfig) -> None:
 def _source(cfg: DictConfig, before: DictConfig, content: dict[str, Any]) -> tuple[Source, list[str], bool]:
     """The data, what to say about it, and whether it is the run's own: only then its splits are cut as in training."""
     source = build(cfg.data, "data", allow=list(cfg.allow))
+    source.ask(target_of(cfg.task, "task", cfg.allow).fields)  # type: ignore[attr-defined]
     note = data_note(content["manyheads"], source)
     now, then = _plain(cfg, "data"), _plain(before, "data")
     changed = {key for key in {*now, *then} if now.get(key) != then.get(key)}

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import chain
-from typing import Any
-
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
-from torch.optim import Optimizer
 
 from manyheads import sharded
 from manyheads.model.regions import repeated_blocks
+from manyheads.whole_checkpoints import WholeCheckpoints
 
 METHODS = ("training_step", "validation_step", "test_step")
 
 
-class FullySharded(DDPStrategy):
+class FullySharded(WholeCheckpoints, DDPStrategy):
     """Fully sharded data parallelism (Rajbhandari et al. 2020, "ZeRO", stage 3; Zhao et al. 2023, "PyTorch FSDP").
 
-    The repeated blocks of the network are gathered one at a time while they compute, what remains at once. A checkpoint
-    is one file with whole tensors, the same as that of one device, so it resumes on any number of them.
-    (Lightning's own ModelParallelStrategy refuses trainer.precision=64.)
+    The repeated blocks of the network are gathered one at a time while they compute, what remains at once.
     """
 
     strategy_name = "fsdp"
@@ -65,37 +57,6 @@ class FullySharded(DDPStrategy):
                 part.to(self.root_device)
         module._device = self.root_device  # of the batches
 
-    def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Whole tensors in the CPU's memory, on the first rank; {} on the others. Names of one weight share it."""
-        assert self.lightning_module is not None
-        state = self.lightning_module.state_dict(keep_vars=True)
-        once = {id(tensor): tensor for tensor in state.values()}
-        made = {key: self._kept(tensor.detach()) for key, tensor in once.items()}
-        return {name: made[id(tensor)] for name, tensor in state.items()} if self.is_global_zero else {}
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """The state with whole tensors in the CPU's memory, on the first rank; {} on the others."""
-        state: Any = super().optimizer_state(optimizer)
-        values: dict[Any, Any] = {
-            number: {name: self._kept(value) if isinstance(value, Tensor) else value for name, value in each.items()}
-            for number, each in state["state"].items()
-        }
-        return {**state, "state": values} if self.is_global_zero else {}
-
-    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Takes each rank's part of the whole tensors."""
-        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
-            optimizer.load_state_dict(_in_parts(state, optimizer))
-
-    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        """Takes each rank's part of the whole tensors."""
-        assert self.lightning_module is not None
-        own = self.lightning_module.state_dict()
-        values = {name: value for name, value in checkpoint["state_dict"].items() if strict or name in own}
-        self.lightning_module.load_state_dict({
-            name: sharded.part_of(value, own.get(name, value)) for name, value in values.items()
-        }, strict=strict)  # fmt: skip
-
     def teardown(self) -> None:
         """Leaves the weights where they are: scoring follows on training."""
         assert self.cluster_environment is not None
@@ -103,23 +64,3 @@ class FullySharded(DDPStrategy):
         self.cluster_environment.teardown()
         self.precision_plugin.teardown()
         self.accelerator.teardown()
-
-    def _kept(self, tensor: Tensor) -> Tensor:
-        found = sharded.whole(tensor)
-        return found.cpu() if self.is_global_zero else torch.empty(0)
-
-
-def _in_parts(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """An optimizer's state of whole tensors, with those that are as large as their parameter in parts as it is."""
-    numbers = chain.from_iterable(group["params"] for group in state["param_groups"])
-    parameters = chain.from_iterable(group["params"] for group in optimizer.param_groups)
-    values: dict[Any, Any] = {}
-    for number, parameter in zip(numbers, parameters, strict=True):
-        if number in state["state"]:
-            values[number] = {
-                name: sharded.part_of(value, parameter)
-                if isinstance(value, Tensor) and value.shape == parameter.shape
-                else value
-                for name, value in state["state"][number].items()
-            }
-    return {**state, "state": values}

@@ -30,26 +30,38 @@ where from
   device=NAME              cpu, cuda, ... (an accelerator if there is one)
   allow=[MODULE,...]       modules outside manyheads that the run's config may build from; trust them first
 how the next token is chosen, in this order
+  no_repeat_ngram=N        none that would make N tokens in a row appear twice; 0: any (0)
   repetition_penalty=X     above 1: tokens that are there already become less likely (1)
   temperature=X            below 1: surer, above 1: more varied, 0: always the likeliest token (0.8)
   top_k=N                  only the N likeliest tokens
   top_p=P                  only the likeliest tokens that make up the share P of the probability
   min_p=P                  only tokens at least P times as likely as the likeliest
   seed=N                   the same seed gives the same text (1)
+or a search for the likeliest text, without temperature and what follows it
+  num_beams=N              the best N beginnings are kept at each step; 1: no search (1)
+  length_penalty=X         texts are compared by log-probability / length^X; higher prefers longer ones (1)
+  early_stopping=X         ends with N texts: true, false (no better one is likely) or never (none is possible) (false)
+of texts of one form alone
+  choices=[TEXT,...]       the text is one of these
+  regex=TEXT               the text matches this regular expression as a whole (needs pip install llguidance)
 how much
   max_new_tokens=N         at most so many tokens after the prompt (100)
   stop=TEXT, [TEXT,...]    ends a text before the first of these; \\n and \\t stand for a line break and a tab
-  num_samples=N            so many texts for each prompt (1)
+  num_samples=N            so many texts for each prompt, of a search the best (1)
   context=N                the most tokens that are read at once; of longer texts, the latest (as many as in training)
   batch_size=N             texts that are written side by side; changes the speed, not the texts (16)
 in and out
   input=FILE               prompts from a file: one on each line, or with the ending .jsonl {"prompt": ...} on each line
-  to=FILE                  texts as JSON lines: prompt, sample, text, tokens, finish (end, stop or length); - is stdout
+  to=FILE                  texts as JSON lines: prompt, sample, text, tokens, finish (end, stop or length), of a search
+                           score (log-probability / length^length_penalty, in nats); - is stdout
 
 examples
   manyheads generate run=outputs/runs/NAME "Return the number of"
   manyheads generate run=NAME temperature=0 max_new_tokens=40 "Return the"
   manyheads generate run=NAME top_p=0.9 num_samples=3 'stop="\\n\\n"' "The argument"
+  manyheads generate run=NAME num_beams=4 num_samples=4 to=texts.jsonl "Return the"
+  manyheads generate run=NAME 'choices=["yes","no"]' "Is it there? "
+  manyheads generate run=NAME 'regex="[0-9]+ items"' "It returns "
   manyheads generate run=NAME input=prompts.txt to=texts.jsonl
   manyheads generate run=NAME -- "x=1 is a prompt here"
 
@@ -206,7 +218,7 @@ def _prompt_of(line: str, number: int, path: Path) -> str:
 
 
 def _check_options(options: dict[str, Any]) -> None:
-    from manyheads.decoding.text import Options
+    from manyheads.decoding.options import Options
 
     known = Options.__dataclass_fields__
     for name in options:
@@ -230,6 +242,7 @@ def _write_lines(out: Output, lm: LoadedLM, prompts: Sequence[str], options: dic
     with out.open() as file:
         for sample in lm.samples(prompts, **options):
             row = {name: getattr(sample, name) for name in ("prompt", "sample", "text", "tokens", "finish")}
+            row |= {} if sample.score is None else {"score": sample.score}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             count += 1

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from manyheads import sharded
-from manyheads.batch import IGNORE, Batch
+from manyheads import ranks, sharded
+from manyheads.batch import NO_EXAMPLE, Batch
 from manyheads.head.base import Auxiliary, Head, HeadOutput, Objective
 from manyheads.metric.base import Metric
+from manyheads.metric.output import OutputReader
 from manyheads.metric.sums import ExampleSums, Totals
 from manyheads.optim.base import set_again, settings_of
 from manyheads.optim.budget import Budget
@@ -25,7 +26,7 @@ LOSS_UNIT = 1024.0
 """What the sum of losses is divided by before backward: a power of two, so the division is exact. It only keeps the
 numbers of half-precision gradients in range and is multiplied back when gradients are normalised."""
 
-SET_OFTEN = frozenset({"_current_fx_name", "_step_count", "_tokens", "steps_done", "last_grad_norm"})
+SET_OFTEN = frozenset({"_current_fx_name", "_step_count", "_step_tokens", "_tokens", "steps_done", "last_grad_norm"})
 
 EMPTY_HOOKS = (
     "on_train_batch_start",
@@ -53,8 +54,10 @@ class LM(pl.LightningModule):
         optimization: Callable[..., Any] | None = None,
         budget: Budget | None = None,
         record: Callable[[LM], Mapping[str, Any]] | None = None,
+        outputs: OutputReader | None = None,
     ) -> None:
-        """`optimization(module=...)` makes the optimizer and its schedule; `record(lm)` goes into each checkpoint."""
+        """`optimization(module=...)` makes the optimizer and its schedule; `record(lm)` goes into each checkpoint;
+        `outputs` reads more from the network than losses when it is scored."""
         super().__init__()
         self.network = network
         self.head = head
@@ -66,13 +69,17 @@ class LM(pl.LightningModule):
         self.train_totals = Totals()
         self.train_terms: dict[str, Totals] = {}  # of the losses that only training has
         self.examples = ExampleSums()
+        self.reader = outputs
+        self.outputs: dict[int, Any] = {}  # of the split that was scored last, by the examples' numbers
         self._keeps_validation = False  # in training they would only cost time
+        self._reads = False
         self.scores: dict[str, float] = {}
         self.steps_done = 0
         self.last_grad_norm: Tensor | None = None
         self.accepts_gradients: Callable[[Tensor], bool] | None = None  # by their norm; None: always
         self.before_clipping: Callable[[], None] | None = None  # called when the step's gradients are complete
         self._step_count: Tensor | None = None
+        self._step_tokens: Tensor | None = None  # that were read, where they are not the labels
         self._tokens: Tensor | int = 0
         self._total_steps: float | None = None
         self._weights: list[nn.Parameter] | None = None
@@ -109,6 +116,8 @@ class LM(pl.LightningModule):
         for name, term in terms.items():
             self.train_terms.setdefault(name, Totals()).add(term)
         self._step_count = output.count if self._step_count is None else self._step_count + output.count
+        if (read := batch.get("num_tokens")) is not None:
+            self._step_tokens = read if self._step_tokens is None else self._step_tokens + read
         return total / LOSS_UNIT
 
     def objective(self, batch: Batch) -> Objective:
@@ -125,22 +134,27 @@ class LM(pl.LightningModule):
         return self.head(self.network(batch), batch)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Divides the gradients by the true token count (Lightning has divided by micro-batches, DDP by ranks), and ends
-        the run with this step when its budget is used up."""
+        """Divides the gradients by the true token count (Lightning has divided by micro-batches, DDP by ranks that read
+        different rows), and ends the run with this step when its budget is used up."""
         assert self._step_count is not None
         on_cpu = self.device.type == "cpu"
         count = self._step_count.detach().to(torch.float64 if on_cpu else torch.float32)
+        if self._step_tokens is not None:
+            count = torch.stack([count, self._step_tokens.to(count)])
         if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(count)
-        tokens = int(count) if on_cpu else count
-        least = max(tokens, 1) if isinstance(tokens, int) else tokens.clamp(min=1)
-        factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * self.trainer.world_size / least
+            dist.all_reduce(count, group=ranks.data_parallel())
+        labels, tokens = (count, count) if self._step_tokens is None else count
+        if on_cpu:
+            least, tokens = max(int(labels), 1), int(tokens)
+        else:
+            least = labels.clamp(min=1)
+        factor = LOSS_UNIT * self.trainer.accumulate_grad_batches * ranks.data_parallel_size() / least
         gradients = [sharded.local(p.grad) for p in self._parameters_once() if p.grad is not None]
         if isinstance(factor, Tensor) and gradients:
             factor = factor.to(gradients[0].device)  # which is the CPU where weights are offloaded
         torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
         self._tokens = self._tokens + tokens
-        self._step_count = None
+        self._step_count = self._step_tokens = None
         # here and not at the batch's end, since callbacks save or leave there before this module's own hook is called
         self.steps_done = self.trainer.global_step + 1
         if self.budget.max_tokens is not None:
@@ -162,54 +176,68 @@ class LM(pl.LightningModule):
         if self.before_clipping is not None:
             self.before_clipping()
         limit = gradient_clip_val or float("inf")  # 0 is no limit, as in Lightning
-        self.last_grad_norm = sharded.whole(nn.utils.clip_grad_norm_(self._parameters_once(), limit))
+        self.last_grad_norm = sharded.clip_gradients(self._parameters_once(), limit)
         if self.accepts_gradients is not None and not self.accepts_gradients(self.last_grad_norm):
             self.zero_grad(set_to_none=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds the batch to the validation metrics; outside of training, also each example's losses to its own sum."""
-        losses, learned = self._score(batch, self.val_metrics)
-        if self._keeps_validation:
-            self._keep_examples(batch, losses, learned)
+        self._score(batch, self.val_metrics, keep=self._keeps_validation)
 
     def on_validation_epoch_start(self) -> None:
         """Forgets what an earlier scoring left."""
-        self.examples = ExampleSums()
         self._keeps_validation = self.trainer.state.fn == TrainerFn.VALIDATING
+        self._begin(self._keeps_validation or (self.reader is not None and self.reader.while_training))
 
     def on_validation_epoch_end(self) -> None:
         """Makes `val/<name>` known to loggers and callbacks."""
-        if self._keeps_validation:
-            self.examples.gather()
-        self._publish("val", self.val_metrics)
+        self._end("val", "validation", self.val_metrics, gather=self._keeps_validation)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds the batch to the test metrics and each example's losses to its own sum."""
-        losses, learned = self._score(batch, self.test_metrics)
-        self._keep_examples(batch, losses, learned)
+        self._score(batch, self.test_metrics, keep=True)
 
-    def _keep_examples(self, batch: Batch, losses: Tensor, learned: Tensor) -> None:
-        if "examples" in batch:
-            self.examples.add(batch["examples"][learned], losses[learned])
-
-    def _score(self, batch: Batch, metrics: nn.ModuleDict) -> tuple[Tensor, Tensor]:
-        """Adds the batch to `metrics`; the losses [B, T], and where there is a label [B, T].
+    def _score(self, batch: Batch, metrics: nn.ModuleDict, *, keep: bool) -> None:
+        """Adds the batch to `metrics`, the losses of each example to its own sum if they are kept, and its outputs to
+        those that are read.
 
         Added up in float64, so that the sum over a split does not depend on how it was cut into batches.
         """
-        losses, correct = self.head.scores(self.network(batch), batch)
-        learned = batch["labels"] != IGNORE
+        hidden = self.network(batch)
+        losses, correct = self.head.scores(hidden, batch)
+        learned = self.head.learned(batch)
         _update(metrics, HeadOutput(losses.sum(dtype=torch.float64), learned.sum(), correct.sum()), batch)
-        return losses, learned
+        if keep and "examples" in batch:
+            examples = batch["examples"]
+            examples = examples if examples.ndim == losses.ndim else examples[:, None].expand_as(losses)
+            self.examples.add(examples[learned], losses[learned])
+        if self.reader is not None and self._reads:
+            read = self.reader.read(self.network, self.head, batch, hidden)
+            pairs = zip(batch["examples"].tolist(), read, strict=True)
+            self.outputs.update((example, output) for example, output in pairs if example != NO_EXAMPLE)
+
+    def _begin(self, reads: bool) -> None:
+        """Forgets what an earlier scoring left."""
+        self.examples, self.outputs, self._reads = ExampleSums(), {}, reads
+
+    def _end(self, stage: str, split: str, metrics: nn.ModuleDict, *, gather: bool) -> None:
+        """Makes `<stage>/<name>` known, over all ranks."""
+        if gather:
+            self.examples.gather()
+        self._publish(stage, metrics)
+        if self.reader is not None and self._reads:
+            parts = ranks.gathered(self.outputs)
+            self.outputs = {example: part[example] for part in parts for example in part}
+            for name, value in self.reader.scores(split, self.outputs).items():
+                self._log_score(f"{stage}/{name}", value)
 
     def on_test_epoch_start(self) -> None:
         """Forgets what an earlier test left."""
-        self.examples = ExampleSums()
+        self._begin(True)
 
     def on_test_epoch_end(self) -> None:
         """Makes `test/<name>` known."""
-        self.examples.gather()
-        self._publish("test", self.test_metrics)
+        self._end("test", "test", self.test_metrics, gather=True)
 
     def configure_optimizers(self) -> Any:
         """The optimizer, and its schedule as a factor of the budget used."""
@@ -221,7 +249,7 @@ class LM(pl.LightningModule):
 
     @property
     def tokens_seen(self) -> int:
-        """Label tokens that the optimizer has stepped on, over all ranks."""
+        """Tokens that the optimizer has stepped on, over all ranks: labels, or what was read where labels are no tokens."""
         return int(self._tokens)
 
     def total_steps(self) -> float:
@@ -269,10 +297,13 @@ class LM(pl.LightningModule):
     def _publish(self, stage: str, metrics: nn.ModuleDict) -> None:
         for name, metric in metrics.items():
             assert isinstance(metric, Metric)
-            value = metric.compute()
-            self.scores[f"{stage}/{name}"] = float(value)  # Lightning keeps what it logs in float32
-            self.log(f"{stage}/{name}", value, logger=False)
+            metric.process_group = ranks.data_parallel()
+            self._log_score(f"{stage}/{name}", metric.compute())
             metric.reset()
+
+    def _log_score(self, name: str, value: Tensor | float) -> None:
+        self.scores[name] = float(value)  # Lightning keeps what it logs in float32
+        self.log(name, value, logger=False)
 
 
 def _update(metrics: nn.ModuleDict, output: HeadOutput, batch: Batch) -> None:

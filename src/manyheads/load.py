@@ -12,14 +12,17 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from manyheads import sharded
-from manyheads.build import build
+from manyheads.build import build, target_of
+from manyheads.data.source import Source
 from manyheads.decoding import scoring, text
-from manyheads.decoding.text import OptionValues
+from manyheads.decoding.options import Options, OptionValues
 from manyheads.errors import UserError, did_you_mean, written
 from manyheads.head.base import Head
 from manyheads.marks import callable_module
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.folder import parse_config
+from manyheads.signature import parameters
+from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
 
 
@@ -80,17 +83,23 @@ class LoadedLM:
         For a list of prompts a list of texts; with `num_samples`, a list of so many texts in the place of each text.
 
         Options, with their defaults: max_new_tokens=100, temperature=0.8 (0: always the likeliest token), top_k=None,
-        top_p=None, min_p=None, repetition_penalty=1.0, seed=1 (the same seed gives the same text), stop=() (texts that
-        end a sample and are left out), context=None (most tokens read at once; None: as many as in training),
-        batch_size=16. Raises UserError for a value out of range.
+        top_p=None, min_p=None, repetition_penalty=1.0, no_repeat_ngram=0 (n: no n tokens appear twice in a row), seed=1
+        (the same seed gives the same text), stop=() (texts that end a sample and are left out), context=None (most tokens
+        read at once; None: as many as in training), batch_size=16.
+
+        With `num_beams` above 1 the likeliest text is searched for (see `beam_search`), with length_penalty=1.0 and
+        early_stopping=False (True or "never"); nothing is drawn, and `num_samples` texts are the best so many, the best first,
+        or fewer where fewer are possible. `choices` is a list of texts of which it becomes one, `regex` an expression that it
+        matches (see `Choices` and `Regex`), drawn or searched for.
+        Raises UserError for a value out of range, and for two that do not go together.
         """
         prompts = _texts("prompt", prompt)
         each = 1 if num_samples is None else num_samples
-        found = [sample.text for sample in self.samples(prompts, num_samples=each, **options)]
-        groups = [found[i * each : (i + 1) * each] for i in range(len(prompts))]
-        if isinstance(prompt, str):
-            return groups[0][0] if num_samples is None else groups[0]
-        return found if num_samples is None else groups
+        groups: list[list[str]] = [[] for _ in prompts]
+        for sample in self.samples(prompts, num_samples=each, **options):
+            groups[sample.place].append(sample.text)
+        found = groups if num_samples is not None else [group[0] for group in groups]
+        return found[0] if isinstance(prompt, str) else found
 
     def stream(self, prompt: str = "", **options: Unpack[OptionValues]) -> Iterator[str]:
         """The pieces of the text that `generate` would return, as they come; never half a character."""
@@ -127,15 +136,13 @@ class LoadedLM:
         )
         return Score(loss_sum, tokens, sum(len(each.encode()) for each in texts))
 
-    def _options(self, values: OptionValues, num_samples: int = 1) -> text.Options:
-        known = text.Options.__dataclass_fields__
+    def _options(self, values: OptionValues, num_samples: int = 1) -> Options:
+        known = Options.__dataclass_fields__
         for name in values:
             if name not in known:
                 raise UserError(f"{name} is no option of generate.{did_you_mean(name, known)}")
         context = values.get("context")
-        return text.Options(
-            **{**values, "context": self.context if context is None else context}, num_samples=num_samples
-        )
+        return Options(**{**values, "context": self.context if context is None else context}, num_samples=num_samples)
 
 
 class Score(NamedTuple):
@@ -205,6 +212,21 @@ def load(
     )
 
 
+def build_task(cfg: DictConfig, source: Source, tokenizer: Tokenizer) -> Task:
+    """The task that a config describes, told what kind of network there is and what its head reads of a batch."""
+    network = assemble_network(cfg, tokenizer.vocab_size, cfg.allow)
+    live = {"source": source, "tokenizer": tokenizer, "seed": cfg.seed, "kind": network.kind}
+    live["reads"] = target_of(cfg.head, "head", cfg.allow).reads  # type: ignore[attr-defined]
+    known = parameters(target_of(cfg.task, "task", cfg.allow))
+    return build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
+
+
+def assemble_network(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> nn.Module:
+    """The network for a vocabulary of that size, without memory."""
+    with torch.device("meta"):
+        return build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
+
+
 def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
     """The network and the head that a config describes, with weights as at the start of training.
 
@@ -221,7 +243,8 @@ def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tup
     """The network and the head for a vocabulary of that size, on torch's default device."""
     network = build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
     live = {"dim": network.dim, "vocab_size": vocab_size, "weight": network.output_weight}
-    return network, build(cfg.head, "head", allow=allow, **live)
+    known = parameters(target_of(cfg.head, "head", allow))
+    return network, build(cfg.head, "head", allow=allow, **{name: live[name] for name in live if name in known})
 
 
 def load_weights(path: str | Path, checkpoint: str | None, network: nn.Module, head: Head) -> None:

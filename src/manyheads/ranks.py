@@ -18,6 +18,8 @@ from manyheads.errors import OtherRankError, UserError, explain
 
 T = TypeVar("T")
 
+_data_parallel: dist.ProcessGroup | None = None
+
 LOST = re.compile(
     r"connection (?:was )?(?:closed|reset|refused|aborted)|broken pipe|socket closed|timed out waiting"
     r"|gloo/transport|NCCL|remote process exited",
@@ -50,6 +52,28 @@ def local_world() -> int:
 def is_first() -> bool:
     """Whether this is the rank that shows and writes."""
     return rank() == 0
+
+
+def set_data_parallel(group: dist.ProcessGroup) -> None:
+    """Says which ranks read different rows, where not all do; it holds until the ranks part."""
+    global _data_parallel
+    _data_parallel = group
+
+
+def data_parallel() -> dist.ProcessGroup | None:
+    """The ranks that read different rows, this one among them; None: all of them. What is summed over rows is summed over
+    these: ranks that compute the same rows together (tensor parallelism) each have the whole sum of those."""
+    return _data_parallel
+
+
+def data_parallel_rank() -> int:
+    """This process's number among them."""
+    return dist.get_rank(_data_parallel) if dist.is_initialized() else rank()
+
+
+def data_parallel_size() -> int:
+    """How many there are."""
+    return dist.get_world_size(_data_parallel) if dist.is_initialized() else 1
 
 
 def layout(devices: int | str | list[int], num_nodes: int) -> tuple[int | str | list[int], int]:
@@ -87,10 +111,16 @@ def joined(on_gpu: bool) -> Iterator[None]:
             lost.add_note(note)
         raise lost from error
     finally:
+        _forget_data_parallel()
         if dist.is_initialized():
             dist.destroy_process_group()
         for name, place in places.items():  # Lightning leaves its own, which a child would take for its parent's
             os.environ.pop(name, None) if place is None else os.environ.update({name: place})
+
+
+def _forget_data_parallel() -> None:
+    global _data_parallel
+    _data_parallel = None
 
 
 @contextlib.contextmanager
@@ -114,12 +144,12 @@ def agreed() -> Iterator[None]:
         raise OtherRankError(f"rank {failed.index(True)} could not go on") from error
 
 
-def gathered(value: T) -> list[T]:
-    """The value of every rank, in their order."""
+def gathered(value: T, group: dist.ProcessGroup | None = None) -> list[T]:
+    """The value of every rank, or of those of a group, in their order."""
     if not dist.is_initialized():
         return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
+    values: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(values, value, group=group)
     return values
 
 

@@ -1,4 +1,5 @@
-"""Tensors and modules of which each rank holds a part (DTensor, FSDP2): from the part to the whole and back.
+"""Tensors and modules of which each rank holds a part (DTensor, FSDP2, tensor parallelism): from the part to the whole and
+back.
 
 What is not sharded passes through unchanged, so that nobody has to ask.
 """
@@ -6,8 +7,9 @@ What is not sharded passes through unchanged, so that nobody has to ask.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -22,8 +24,18 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether FSDP2 has the module, or a part of it."""
-    return any(isinstance(part, FSDPModule) for part in module.modules())
+    """Whether a rank holds no more than a part of some weight, FSDP2's or other."""
+    return any(isinstance(part, FSDPModule) for part in module.modules()) or are_parts(module.parameters())
+
+
+def are_parts(tensors: Iterable[Tensor]) -> bool:
+    """Whether one of the tensors stands for parts on several ranks."""
+    return any(isinstance(tensor, DTensor) for tensor in tensors)
+
+
+def are_alike(tensors: Iterable[Tensor]) -> bool:
+    """Whether all of them do, or none: torch takes no list of both."""
+    return len({isinstance(tensor, DTensor) for tensor in tensors}) < 2
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -49,11 +61,36 @@ def parts_of(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[s
     return {name: part_of(value, like[name]) for name, value in values.items()}
 
 
-def added_up(sums: Tensor, of: Iterable[Tensor]) -> Tensor:
-    """Sums over this rank's parts of tensors, added over the ranks."""
-    if any(isinstance(tensor, DTensor) for tensor in of):
-        dist.all_reduce(sums)
-    return sums
+def square_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The square of the Euclidean norm of each whole tensor, [tensors]; nothing waits.
+
+    In float32, or float64 where a tensor is. To be called by all ranks where each holds a part of some.
+    """
+    own = [local(tensor) for tensor in tensors]
+    wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in own) else torch.float32
+    squares = torch.stack(torch._foreach_norm(own, 2, dtype=wide)).square()  # pyright: ignore[reportPrivateImportUsage]
+    cut = [i for i, tensor in enumerate(tensors) if isinstance(tensor, DTensor) and not _is_on_all(tensor)]
+    if cut:
+        parts, first = squares[cut], tensors[cut[0]]
+        assert isinstance(first, DTensor)
+        dist.all_reduce(parts, group=first.device_mesh.get_group())
+        squares[cut] = parts
+    return squares
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
+    """nn.utils.clip_grad_norm_ also where only some of the parameters are in parts; the norm of the whole gradient, []."""
+    if are_alike(parameters):
+        return whole(nn.utils.clip_grad_norm_(parameters, limit))
+    found = [p for p in parameters if p.grad is not None]
+    norm = square_norms([p.grad for p in found if p.grad is not None]).sum().sqrt()
+    for kind in (True, False):
+        nn.utils.clip_grads_with_norm_([p for p in found if isinstance(p, DTensor) is kind], limit, norm)
+    return norm
+
+
+def _is_on_all(tensor: DTensor) -> bool:
+    return all(placement.is_replicate() for placement in tensor.placements)
 
 
 def shard(

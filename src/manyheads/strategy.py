@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, Strategy, StrategyRegistry
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from manyheads.errors import UserError, did_you_mean
 from manyheads.fully_sharded import FullySharded
 from manyheads.signature import check_settings, parameters
+from manyheads.tensor_parallel import TensorParallel
 
-OWN: dict[str, type[Strategy]] = {"fsdp": FullySharded}
-"""In the place of Lightning's of the same name."""
+OWN: dict[str, type[Strategy]] = {"fsdp": FullySharded, "tensor_parallel": TensorParallel}
+"""Besides Lightning's, or in the place of one of the same name; each device holds a part of the weights."""
 
 _WRAPPED = {DDPStrategy: DistributedDataParallel}
 """Whose arguments a strategy takes besides its own."""
@@ -29,7 +31,9 @@ def make_strategy(name: str, options: Mapping[str, Any] | None) -> str | Strateg
     known = ["auto", *OWN, *(other for other in StrategyRegistry.available_strategies() if not _is_replaced(other))]
     if name not in known:
         hint = did_you_mean(name, known)
-        raise UserError(f"trainer.strategy={name} is no strategy of Lightning.{hint} Set auto, ddp, fsdp or another.")
+        raise UserError(
+            f"trainer.strategy={name} is no strategy of Lightning.{hint} Set auto, ddp, fsdp, tensor_parallel or another."
+        )
     if name == "auto":
         if options:
             raise UserError(
@@ -54,6 +58,12 @@ def build_strategy(kind: type[Strategy], options: Mapping[str, Any]) -> Strategy
             )
     check_settings(kind, {name: value for name, value in options.items() if name in own}, "trainer.strategy_options")
     return kind(**options)
+
+
+def check_network(strategy: Strategy, network: nn.Module, *, compiled: bool) -> None:
+    """Raises UserError for a network that the strategy's devices cannot compute together."""
+    if isinstance(strategy, TensorParallel):
+        strategy.check(network, compiled=compiled)
 
 
 def _is_replaced(name: str) -> bool:

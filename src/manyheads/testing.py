@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
+from manyheads.data.columns import Columns, with_fields
 from manyheads.data.source import SPLITS, Source
 from manyheads.head.base import Head, HeadOutput, Scores
 from manyheads.head.next_token import NextToken
@@ -34,10 +35,15 @@ Rule = Callable[[list[int]], int | Sequence[float]]
 
 @final
 class Rows(Source):
-    """Rows held in memory: texts by split. A split that is not there is cut from train, as for any data."""
+    """Rows held in memory: texts, or mappings from columns to values, by split. A split that is not there is cut from
+    train, as for any data."""
 
     def __init__(
-        self, texts: Mapping[str, Sequence[str]], *, join_rows: bool = False, validation_fraction: float = 0.05
+        self,
+        texts: Mapping[str, Sequence[str] | Sequence[Mapping[str, Any]]],
+        *,
+        join_rows: bool = False,
+        validation_fraction: float = 0.05,
     ) -> None:
         super().__init__(name="rows", join_rows=join_rows, validation_fraction=validation_fraction)
         assert set(texts) <= set(SPLITS)
@@ -58,6 +64,14 @@ class Rows(Source):
         """The rows of a given split."""
         from datasets import Dataset, Features, Value
 
+        rows = self._texts[split]
+        if rows and isinstance(rows[0], Mapping):
+            return with_fields(
+                Dataset.from_list([dict(row) for row in rows if not isinstance(row, str)]),
+                self.fields,
+                Columns(),
+                self.name,
+            )
         return Dataset.from_dict({"text": self._texts[split]}, features=Features({"text": Value("string")}))
 
 
@@ -167,8 +181,8 @@ class ScriptedCache:
         assert self.room >= 0, "more was read than the cache was made for"
 
     def keep(self, rows: Tensor) -> None:
-        """Drops every row but these places."""
-        self.texts = [self.texts[row] for row in rows.tolist()]
+        """The rows at these places, in their order; a place that comes twice becomes two rows."""
+        self.texts = [{segment: [*read] for segment, read in self.texts[row].items()} for row in rows.tolist()]
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from manyheads.errors import Interrupted, UserError
 from manyheads.head.base import Head
 from manyheads.launch import train_ranks
 from manyheads.lm import LM
-from manyheads.load import fill, load_weights, rebuild
+from manyheads.load import build_task, fill, load_weights, rebuild
 from manyheads.logger.base import RunLogger
 from manyheads.logger.csv import CsvLog
 from manyheads.marks import callable_module
@@ -52,7 +52,7 @@ from manyheads.run.resume import Resumed, check_resume
 from manyheads.run.root import check_root
 from manyheads.run.scoring import score, write_predictions
 from manyheads.signature import parameters
-from manyheads.strategy import OWN
+from manyheads.strategy import OWN, check_network
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.trainer import budget, is_on_gpu
@@ -106,13 +106,14 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                 clear_unfinished(run.path)
                 run.keep(source.reports)  # before the notes, which tell what is in them
             console.log_to(run.log(ranks.rank()))
-            record = Record(run, cfg, choices, argv, source=source, tokenizer=tokenizer, notes=task.notes,
-                            resumed=resumed)  # fmt: skip
+            metrics = compatibility.scores_of(task)
+            record = Record(run, cfg, choices, argv, source=source, tokenizer=tokenizer, metrics=metrics,
+                            notes=task.notes, resumed=resumed)  # fmt: skip
             text = config_text(cfg, choices)
             lm = LM(network=network, head=head, metrics=task.metrics, budget=budget(cfg.trainer),
                     optimization=functools.partial(make, cfg.optim, "optim"),
-                    record=record.for_checkpoint(text))  # fmt: skip
-            callbacks = make(cfg.callbacks, "callbacks", folder=run.path, metrics=task.metrics, task=task,
+                    record=record.for_checkpoint(text), outputs=task.outputs)  # fmt: skip
+            callbacks = make(cfg.callbacks, "callbacks", folder=run.path, metrics=metrics, task=task,
                              console=console, seed=cfg.seed)  # fmt: skip
             loggers = _loggers(cfg, make, run, record, resumed)
             trainer = make(cfg.trainer, "trainer", folder=run.path, callbacks=callbacks, loggers=loggers,
@@ -139,10 +140,15 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
     check_writable(resumed.folder.path if resumed else folder or RUNS)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     source = make(cfg.data, "data")
+    source.ask(target_of(cfg.task, "task", cfg.allow).fields)  # type: ignore[attr-defined]
     _check_countable(cfg, source)
     tokenizer = _given_tokenizer(cfg, choices, resumed) or make(cfg.tokenizer, "tokenizer", source=source)
-    task = make(cfg.task, "task", source=source, tokenizer=tokenizer, seed=cfg.seed)
+    task = build_task(cfg, source, tokenizer)
     task.prepare()
+    monitor = cfg.callbacks.monitor or task.monitor
+    task.watch(monitor)
+    settle(cfg, {"callbacks": {"monitor": monitor}, **task.found})
+    tokenizer = task.tokenizer
     network, head = rebuild(cfg, tokenizer, cfg.allow)
     if every := cfg.get("activation_checkpointing"):  # a run from before this key existed can be resumed
         recompute_blocks(network, every)
@@ -158,8 +164,10 @@ def _checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]
     check_tree(cfg, cfg.allow)
     cfg = complete(cfg, cfg.allow)
     budget(cfg.trainer)
-    compatibility.check(cfg, choices, cfg.allow)
-    devices = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path()).world_size
+    network = compatibility.check(cfg, choices, cfg.allow)
+    made = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())
+    devices = made.world_size
+    check_network(made.strategy, network, compiled=cfg.compile)
     _check_alone(cfg, devices)
     for name, node in cfg.logger.items():
         if node:
@@ -182,6 +190,15 @@ def _check_alone(cfg: DictConfig, devices: int) -> None:
             f"trainer.num_nodes={cfg.trainer.num_nodes}: on each machine, start it with torchrun --nnodes "
             f"{cfg.trainer.num_nodes} --nproc-per-node DEVICES --rdzv-endpoint HOST:PORT train.py ..."
         )
+
+
+def settle(cfg: DictConfig, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes into the config what only the data could tell, where there is a setting for it."""
+    for group, settings in found.items():
+        known = parameters(target_of(cfg[group], group, cfg.allow))
+        for name, value in settings.items():
+            if name in known:
+                cfg[group][name] = value
 
 
 def _check_countable(cfg: DictConfig, source: Source) -> None:

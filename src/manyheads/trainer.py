@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.plugins.precision import DoublePrecision
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from manyheads import ranks
@@ -84,8 +85,8 @@ def trainer(
         max_tokens: tokens after which it ends, padding left out.
         accelerator: cpu, gpu or another name of Lightning's; auto: a GPU where there is one.
         devices: how many of them, or which, as Lightning takes it.
-        strategy: how several devices work together: ddp, each with all weights; fsdp, each with a part of them; or
-            another name of Lightning's.
+        strategy: how several devices work together: ddp, each with all weights; fsdp, each with a part of them, which it
+            gets whole to compute with; tensor_parallel, each computing a part of each layer; or another name of Lightning's.
         strategy_options: arguments of that strategy's class: see `make_strategy`.
         num_nodes: machines.
         precision: as Lightning names it; auto: bf16-mixed where the device does it well, 32-true elsewhere.
@@ -125,7 +126,8 @@ def trainer(
         devices=devices,
         strategy=made_strategy,
         num_nodes=num_nodes,
-        precision=chosen,  # type: ignore[arg-type]
+        # the name is refused beside ModelParallelStrategy, what it stands for is not
+        precision=None if chosen == "64-true" else chosen,  # type: ignore[arg-type]
         callbacks=[*callbacks, *([Trace(RunFolder(folder).trace)] if profile else [])],
         logger=list(loggers),
         max_steps=-1 if max_steps is None else max_steps,
@@ -145,7 +147,7 @@ def trainer(
         use_distributed_sampler=False,
         inference_mode=strategy not in OWN,  # what is gathered in it could not be trained afterwards
         deterministic=fixed,
-        plugins=[checkpoint_io] if checkpoint_io else None,
+        plugins=[*([checkpoint_io] if checkpoint_io else []), *([DoublePrecision()] if chosen == "64-true" else [])],
         detect_anomaly=detect_anomaly,
         profiler=_NoProfiler(),
         default_root_dir=folder,

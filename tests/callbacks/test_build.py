@@ -17,13 +17,15 @@ from manyheads.callbacks.metrics_log import MetricsLog
 from manyheads.callbacks.nonfinite import StopWhenNotFinite
 from manyheads.callbacks.spikes import SkipSpikes
 from manyheads.errors import UserError, written
+from manyheads.task.base import Shown
 
 
 class Task:
     tokenizer: Any = None
+    monitor = "val/loss"
 
-    def prompts(self, n: int) -> list[str]:
-        return ["a"] * n
+    def prompts(self, n: int) -> list[Shown]:
+        return [Shown("a", [0])] * n
 
 
 class Accuracy:

@@ -35,7 +35,7 @@ def test_a_file_gets_one_plain_line_a_row_and_one_a_validation(fit: Any, tiny: A
     fit(lm, callbacks, max_steps=4, val_check_interval=2, log_every_n_steps=3)
     assert [without_numbers_of_time(line) for line in file.getvalue().splitlines()] == [
         "step 1/4   25%  loss 10.0000",
-        "step 2/4  validation  loss 6.0000  bits per byte 3.0000  best so far",
+        "step 2/4  validation  loss 6.0000  bits per byte 3.0000  best",
         "step 3/4   75%  loss 26.0000",
         "step 4/4  100%  loss 40.0000",
         "step 4/4  validation  loss 7.0000  bits per byte 3.5000",
@@ -51,7 +51,7 @@ def test_a_terminal_gets_one_line_that_is_redrawn(fit: Any, tiny: Any, tmp_path:
     assert len(drawn) > 8
     breaks = [piece for piece in drawn if "\n" in piece]
     assert len(breaks) == 2
-    assert breaks[0].startswith("step 6/6  validation  loss 6.0000  bits per byte 3.0000  best so far\n")
+    assert breaks[0].startswith("step 6/6  validation  loss 6.0000  bits per byte 3.0000  best\n")
     assert breaks[1].startswith("step 6/6 ")
     assert file.getvalue().endswith("\x1b[?25h")  # the cursor is back
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from manyheads.batch import Batch
 from manyheads.callbacks.samples import Samples, printable, sample_lines
 from manyheads.decoding.sampling import sampling
+from manyheads.task.base import Shown
+from manyheads.testing import byte_tokenizer
 
 
 class Successor(nn.Module):
@@ -58,7 +60,7 @@ def make(tiny: Any) -> Callable[..., tuple[Any, Samples, io.StringIO]]:
         shown = Samples(
             console=Console(file=file, width=40),
             tokenizer=Codes(),  # type: ignore[arg-type]
-            prompts=lambda: ["abc", "x"],
+            prompts=lambda: [Shown(text, byte_tokenizer().encode(text)) for text in ("abc", "x")],
             max_new_tokens=4,
             sampling=sampling(temperature=temperature),
             seed=3,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from manyheads.decoding.text import Options, OptionValues, Piece, encode, pieces, samples
+from manyheads.decoding.options import Options
+from manyheads.decoding.text import Piece, encode, pieces, samples
 from manyheads.errors import UserError
 from manyheads.testing import ScriptedHead, ScriptedNetwork, byte_tokenizer, scripted
 
@@ -34,7 +35,7 @@ def test_a_character_cut_off_by_the_length_is_marked() -> None:
 def test_the_text_goes_on_after_the_prompt_and_leaves_it_out() -> None:
     network, head = saying(" world", "hello")
     [sample] = samples(network, head, TOKENIZER, ["hello"], Options(temperature=0))
-    assert sample == (0, "hello", 0, " world", 6, "end")
+    assert sample == (0, "hello", 0, " world", 6, "end", None)
 
 
 @pytest.mark.parametrize("prompt", ["é", "🙂", "a�", "\x00", ""])
@@ -99,29 +100,3 @@ def test_samples_keep_their_order_when_a_later_one_ends_first() -> None:
 def test_a_prompt_that_is_half_a_character_is_refused() -> None:
     with pytest.raises(UserError, match="not UTF-8 at character 1"):
         encode(TOKENIZER, "a\udcff")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_new_tokens": 0}, "max_new_tokens=0: set a whole number of at least 1."),
-        ({"num_samples": 0}, "num_samples=0: set a whole number of at least 1."),
-        ({"batch_size": -1}, "batch_size=-1: set a whole number of at least 1."),
-        ({"context": 0}, "context=0: set a whole number of at least 1."),
-        ({"seed": "x"}, "seed=x: set a whole number of at least 0."),
-        ({"top_k": 0}, "top_k=0: set a whole number of at least 1."),
-        ({"stop": ["", "a"]}, "stop=['', 'a']: set texts of at least one character."),
-        ({"stop": 5}, "stop=5: set a text or a list of texts."),
-    ],
-)
-def test_options_out_of_range_are_refused(options: dict[str, int], message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        Options(**options)  # type: ignore[arg-type]
-    assert str(caught.value) == message
-
-
-def test_the_keyword_arguments_of_python_are_the_options() -> None:
-    """They are written twice, for type checkers; this keeps them one."""
-    hints = {name: field.type for name, field in Options.__dataclass_fields__.items() if name != "num_samples"}
-    found = {name: getattr(hint, "__forward_arg__", hint) for name, hint in OptionValues.__annotations__.items()}
-    assert found == hints

@@ -30,13 +30,16 @@ class Higher(Loss):
     higher_is_better = True
 
 
+METRICS = (Loss, BitsPerByte, Higher)
+
+
 def config(**changes: Any) -> DictConfig:
     return OmegaConf.create({"seed": 3, "name": None, "tags": ["a"], "logger": {"key": "x"}, **changes})
 
 
 def lm() -> LM:
     network, head = tiny_network(byte_tokenizer().vocab_size)
-    made = LM(network=network, head=head, metrics=(Loss, BitsPerByte, Higher))
+    made = LM(network=network, head=head, metrics=METRICS)
     made.steps_done = 5
     made._tokens = 1000
     return made
@@ -45,7 +48,14 @@ def lm() -> LM:
 def make(folder: Path, cfg: DictConfig | None = None, resumed: Resumed | None = None) -> Record:
     argv = ["train.py", "a=1"]
     return Record(
-        RunFolder(folder), cfg or config(), CHOICES, argv, source=SOURCE, tokenizer=byte_tokenizer(), resumed=resumed
+        RunFolder(folder),
+        cfg or config(),
+        CHOICES,
+        argv,
+        source=SOURCE,
+        tokenizer=byte_tokenizer(),
+        metrics=METRICS,
+        resumed=resumed,
     )
 
 
@@ -82,7 +92,13 @@ def test_a_run_that_did_not_train_has_no_rate(tmp_path: Path) -> None:
 
 def test_a_name_and_a_group_from_outside(tmp_path: Path) -> None:
     record = Record(
-        RunFolder(tmp_path), config(name="mine"), {"task": "generation"}, [], source=SOURCE, tokenizer=byte_tokenizer()
+        RunFolder(tmp_path),
+        config(name="mine"),
+        {"task": "generation"},
+        [],
+        source=SOURCE,
+        tokenizer=byte_tokenizer(),
+        metrics=METRICS,
     )
     run = record.write("running", lm())["run"]
     assert (run["name"], run["task"], run["model"]) == ("mine", "generation", "custom")

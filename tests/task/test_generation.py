@@ -15,6 +15,7 @@ from manyheads.data.source import Source
 from manyheads.errors import UserError
 from manyheads.head.base import HeadOutput
 from manyheads.metric.bits_per_byte import BitsPerByte
+from manyheads.task.base import Scored
 from manyheads.task.generation import Generation
 from manyheads.tokenizer.byte import byte
 
@@ -131,17 +132,21 @@ def test_describe_counts_rows_bytes_and_tokens(make: Make):
 def test_prompts_are_beginnings_of_texts(make: Make):
     """Guards: half a character, text of the next document, the same text for each sample, or another one next time."""
     task = make({"validation": ["日本" * 40, "first", "", "second", "third", "fourth"]})
-    assert task.prompts(1) == [("日本" * 40)[:32]]
-    assert task.prompts(3) == [("日本" * 40)[:32], "second", "fourth"]
+
+    def shown(count: int) -> list[str]:
+        return [one.prompt for one in task.prompts(count)]
+
+    assert shown(1) == [("日本" * 40)[:32]]
+    assert shown(3) == [("日本" * 40)[:32], "second", "fourth"]
     assert task.prompts(2) == task.prompts(2)
     joined = make({"validation": ["one\n", "two\n", "three\n"]}, join_rows=True)
-    assert joined.prompts(3) == ["one\ntwo\nthree\n", "two\nthree\n", "three\n"]
+    assert [one.prompt for one in joined.prompts(3)] == ["one\ntwo\nthree\n", "two\nthree\n", "three\n"]
 
 
 def test_predictions_are_the_tests_texts(make: Make):
     """Guards: losses paired with another text's bytes, and a text scored in part that passes for whole."""
     task = make({"test": ["ab", "", "äöü", "x"]})
-    rows = list(task.predictions({1: 12.0, 0: 3.0, 2: 1.0}, {1: 7, 0: 3, 2: 1}))
+    rows = list(task.predictions(Scored({1: 12.0, 0: 3.0, 2: 1.0}, {1: 7, 0: 3, 2: 1}, {})))
     assert [(row["id"], row["loss"], row["tokens"], row["bytes"]) for row in rows] == [(0, 3.0, 3, 2), (1, 12.0, 7, 6)]
     assert rows[1]["bits_per_byte"] == pytest.approx(12.0 / 0.6931471805599453 / 6, rel=1e-15)
 

@@ -28,8 +28,9 @@ from manyheads.decoding.sampling import sampling
 from manyheads.errors import UserError, check_choice, check_count, check_range, did_you_mean
 from manyheads.marks import builder
 from manyheads.metric.base import Metric
+from manyheads.metric.output import OutputMetric
 from manyheads.optim.averaging import Kind, RunningAverage
-from manyheads.task.base import Task
+from manyheads.task.base import Shown, Task
 
 STEP_HOOKS = (
     "on_train_batch_start",
@@ -45,11 +46,11 @@ STEP_HOOKS = (
 def callbacks(
     *,
     folder: Path,
-    metrics: Sequence[type[Metric]],
+    metrics: Sequence[type[Metric | OutputMetric]],
     task: Task,
     console: Console,
     seed: int,
-    monitor: str = "val/bits_per_byte",
+    monitor: str | None = None,
     save_best: int = 1,
     save_every_n_steps: int | None = None,
     keep: int | None = 1,
@@ -74,6 +75,7 @@ def callbacks(
     Args:
         folder: the run's; checkpoints go below it. Nothing is written yet.
         monitor: the validation metric that picks the best checkpoint and stops early; its direction is the metric's own.
+            None: the task's.
         save_best: how many of the best checkpoints are kept.
         save_every_n_steps: optimizer steps between further checkpoints; None: only at validations.
         keep: how many of those further checkpoints stay, the newest; None: all.
@@ -97,6 +99,7 @@ def callbacks(
 
     Raises UserError for a monitor that no metric gives, and for numbers out of range.
     """
+    monitor = monitor or task.monitor
     metric = check_monitor(monitor, metrics)
     saved = {"save_best": save_best, "save_every_n_steps": save_every_n_steps, "keep": keep}
     for name, count in {
@@ -129,7 +132,7 @@ def callbacks(
     texts = Samples(
         console=console,
         tokenizer=task.tokenizer,
-        prompts=lambda: task.prompts(samples) if sample_prompt is None else [sample_prompt] * samples,
+        prompts=lambda: _prompts(task, samples, sample_prompt),
         max_new_tokens=sample_tokens,
         sampling=sampling(temperature=sample_temperature),
         seed=seed,
@@ -165,6 +168,15 @@ def passed_over(callbacks: list[pl.Callback]) -> list[pl.Callback]:
     return callbacks
 
 
+def _prompts(task: Task, count: int, text: str | None) -> list[Shown]:
+    """What samples are written from: what the task has, or a text of the user's."""
+    found = task.prompts(count)
+    if text is None or not found:
+        return found
+    ids = task.tokenizer.encode(text)
+    return [Shown(text, ids) if one.source is None else Shown(text, one.ids, ids) for one in found]
+
+
 def check_averaging(kind: Kind | None, decay: float, start: float | None) -> RunningAverage | None:
     """The running average that was asked for. Raises UserError for values out of range, and for a start of none."""
     check_range("callbacks.ema_decay", decay, 0, 1)
@@ -197,7 +209,7 @@ def _system_metrics() -> list[pl.Callback]:
     return [SystemMetrics()]
 
 
-def check_monitor(monitor: str, metrics: Sequence[type[Metric]]) -> type[Metric]:
+def check_monitor(monitor: str, metrics: Sequence[type[Metric | OutputMetric]]) -> type[Metric | OutputMetric]:
     """The metric that `monitor` names. Raises UserError when none of `metrics` is called so."""
     names = {f"val/{metric.name}": metric for metric in metrics}
     if monitor not in names:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from manyheads import sharded
+from manyheads import ranks, sharded
 from manyheads.callbacks.checkpoint import RunCheckpoint
 from manyheads.callbacks.step import as_lm, is_fitting, log_is_due, step_is_done
 from manyheads.errors import OtherRankError, UserError
@@ -72,9 +72,11 @@ class StopWhenNotFinite(pl.Callback):
         self._check_weights(trainer, checkpoint["state_dict"])
 
     def _check_weights(self, trainer: pl.Trainer, weights: Mapping[str, Tensor]) -> None:
-        for tensor in weights.values():
-            if tensor.is_floating_point() and not sharded.local(tensor).isfinite().all():
-                self._stop(trainer, trainer.global_step, "the network's weights are")
+        finite = all(sharded.local(w).isfinite().all() for w in weights.values() if w.is_floating_point())
+        if sharded.are_parts(weights.values()):  # of which each rank looks at its own: they stop together
+            finite = all(ranks.gathered(finite))
+        if not finite:
+            self._stop(trainer, trainer.global_step, "the network's weights are")
 
     def _check(self, trainer: pl.Trainer) -> None:
         step = -1 if self._first_bad is None else int(self._first_bad)

@@ -66,9 +66,6 @@ def layer_norms(named: Iterable[tuple[str, Tensor]]) -> tuple[list[str], Tensor]
     pairs = list(named)
     layers = list(dict.fromkeys(layer_of(name) for name, _ in pairs))
     place = {layer: i for i, layer in enumerate(layers)}
-    tensors = [sharded.local(tensor) for _, tensor in pairs]
-    wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
-    norms: Tensor = torch.stack(torch._foreach_norm(tensors, 2, dtype=wide))  # pyright: ignore[reportPrivateImportUsage]
-    index = torch.tensor([place[layer_of(name)] for name, _ in pairs], device=norms.device)
-    squares = norms.new_zeros(len(layers)).index_add_(0, index, norms.square())
-    return layers, sharded.added_up(squares, (tensor for _, tensor in pairs)).sqrt()
+    squares = sharded.square_norms([tensor for _, tensor in pairs])
+    index = torch.tensor([place[layer_of(name)] for name, _ in pairs], device=squares.device)
+    return layers, squares.new_zeros(len(layers)).index_add_(0, index, squares).sqrt()

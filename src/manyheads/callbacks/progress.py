@@ -99,7 +99,7 @@ class Progress(pl.Callback):
         line = f"{step_text(trainer.global_step, self._steps)}  validation  {metrics_text(values)}"
         best = self.checkpoint.rank(score) == 0
         self.console.print(
-            Text(line + ("  best so far" if best else ""), style="bold"), soft_wrap=not self.console.is_terminal
+            Text(line + ("  best" if best else ""), style="bold"), soft_wrap=not self.console.is_terminal
         )
         if self._live is not None:
             self._draw(trainer, pl_module)

@@ -40,9 +40,9 @@ class RngState(pl.Callback):
         if self._loaded is not None:
             set_rng_state(self._loaded)
             self._loaded = None
-        elif ranks.rank() > 0:
-            # all ranks have drawn the same first weights; from here on each draws numbers of its own
-            pl.seed_everything(derived_seed(torch.initial_seed(), ranks.rank()), verbose=False)
+        elif (number := ranks.data_parallel_rank()) > 0:
+            # all ranks have drawn the same first weights; from here on each draws numbers of its own rows
+            pl.seed_everything(derived_seed(torch.initial_seed(), number), verbose=False)
 
 
 def derived_seed(seed: int, rank: int) -> int:

@@ -19,6 +19,7 @@ from manyheads.logger.base import LogsTexts
 from manyheads.model.regions import is_compiled
 
 if TYPE_CHECKING:
+    from manyheads.task.base import Shown
     from manyheads.tokenizer.base import Tokenizer
 
 MOST_LINES = 10
@@ -32,7 +33,7 @@ class Samples(pl.Callback):
     Draws come from generators of their own: the random state of training does not change.
 
     Args:
-        prompts: gives the texts to continue; asked for at the first validation.
+        prompts: gives what is continued; asked for at the first validation.
         max_new_tokens: how far each is continued.
     """
 
@@ -41,7 +42,7 @@ class Samples(pl.Callback):
         *,
         console: Console,
         tokenizer: Tokenizer,
-        prompts: Callable[[], Sequence[str]],
+        prompts: Callable[[], Sequence[Shown]],
         max_new_tokens: int,
         sampling: Sampling,
         seed: int,
@@ -52,7 +53,7 @@ class Samples(pl.Callback):
         self.max_new_tokens = max_new_tokens
         self.sampling = sampling
         self.seed = seed
-        self._prompts: list[str] | None = None
+        self._prompts: list[Shown] | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not is_fitting(trainer) or trainer.sanity_checking:
@@ -61,14 +62,16 @@ class Samples(pl.Callback):
             return
         if self._prompts is None:
             self._prompts = list(self.prompts())
+        if not self._prompts:
+            return
         with sharded.gathered(pl_module):
             texts = self._continue(pl_module)
         if not trainer.is_global_zero:
             return
         for prompt, text in zip(self._prompts, texts, strict=True):
-            for line in sample_lines(prompt, text, self.console.width, self.console.encoding):
+            for line in sample_lines(prompt.prompt, text, self.console.width, self.console.encoding):
                 self.console.print(line, soft_wrap=True)
-        rows = [[trainer.global_step, prompt, text] for prompt, text in zip(self._prompts, texts, strict=True)]
+        rows = [[trainer.global_step, prompt.prompt, text] for prompt, text in zip(self._prompts, texts, strict=True)]
         for logger in trainer.loggers:
             if isinstance(logger, LogsTexts):
                 logger.log_text("samples", columns=["step", "prompt", "text"], data=rows, step=trainer.global_step)
@@ -76,11 +79,14 @@ class Samples(pl.Callback):
     def _continue(self, pl_module: pl.LightningModule) -> list[str]:
         lm = as_lm(pl_module)
         # every length of the cache would be compiled anew
+        prompts = self._prompts or []
+        sources = [prompt.source for prompt in prompts if prompt.source is not None]
         with torch.compiler.set_stance("force_eager") if is_compiled(lm.network) else contextlib.nullcontext():
             rows = generate(
                 lm.network,
                 lm.head,
-                self.tokenizer.encode_batch(list(self._prompts or [])),
+                [prompt.ids for prompt in prompts],
+                sources=sources or None,
                 end_id=self.tokenizer.end_id,
                 max_new_tokens=self.max_new_tokens,
                 sampling=self.sampling,

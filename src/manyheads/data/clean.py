@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 from manyheads.data.cache import cached, fingerprint
 from manyheads.data.derived import RAW_BYTES, Derived
+from manyheads.data.fields import TEXT, Fields
 from manyheads.data.source import Source
 from manyheads.data.split import BATCH_ROWS, windows
 from manyheads.data.tables import quiet, read_shards
@@ -129,13 +130,24 @@ class Cleaned(Derived):
                 for shard, rows in enumerate(windows(lambda: self.inner.rows(split))):
                     self._write(rows, str(folder / f"{shard:05d}.arrow"))
 
-        return read_shards(cached("rows", fingerprint(self.fingerprint, split), make))
+        key = () if self.fields == TEXT else (self.fields,)
+        return read_shards(cached("rows", fingerprint(self.fingerprint, split, *key), make))
+
+    def ask(self, fields: Fields) -> None:
+        """Asks the source. Raises UserError for rows in which no text stands by itself."""
+        if not fields.plain_texts:
+            raise UserError(
+                f"data: texts within {fields.required[0]} are not cleaned. Leave out "
+                f"{', '.join(step.said for step in self._steps)}."
+            )
+        super().ask(fields)
 
     def _write(self, rows: Dataset, file: str) -> None:
         from datasets import Value
 
         features = rows.features.copy()
-        features[RAW_BYTES] = Value("int64")
+        if self.fields == TEXT:
+            features[RAW_BYTES] = Value("int64")
         rows.map(
             self._change,
             batched=True,
@@ -147,9 +159,11 @@ class Cleaned(Derived):
         )
 
     def _change(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        texts = [text or "" for text in batch["text"]]
-        sizes = batch.get(RAW_BYTES) or [len(text.encode()) for text in texts]
-        return {"text": self._changed(texts), RAW_BYTES: sizes}
+        before = {field: [text or "" for text in batch[field]] for field in self.fields.plain_texts}
+        changed = {field: self._changed(texts) for field, texts in before.items()}
+        if self.fields != TEXT:
+            return changed
+        return {**changed, RAW_BYTES: batch.get(RAW_BYTES) or [len(text.encode()) for text in before["text"]]}
 
     def _changed(self, texts: list[str]) -> list[str]:
         for step in self._steps:

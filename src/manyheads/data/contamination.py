@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyheads.data.cache import cached, cached_before, fingerprint
-from manyheads.data.derived import Derived, clip, evaluated
+from manyheads.data.derived import Derived, check_has_text, clip, evaluated
+from manyheads.data.fields import Fields
 from manyheads.data.source import Source
 from manyheads.data.words import Hashes, WordHashes, ngrams, words
 
@@ -36,6 +37,11 @@ class WithContamination(Derived):
     def __init__(self, inner: Source, n: int) -> None:
         super().__init__(inner)
         self._n = n
+
+    def ask(self, fields: Fields) -> None:
+        """Asks the source. Raises UserError for rows without a text."""
+        check_has_text(fields, "data.contamination")
+        super().ask(fields)
 
     @property
     def notes(self) -> list[str]:

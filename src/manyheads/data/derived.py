@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from manyheads.data.fields import TEXT, Fields
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.split import BATCH_ROWS, batches_of
+from manyheads.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,6 +28,11 @@ class Derived(Source):
     def __init__(self, inner: Source) -> None:
         super().__init__(name=inner.name, join_rows=inner.join_rows, validation_fraction=inner.validation_fraction)
         self.inner = inner
+
+    def ask(self, fields: Fields) -> None:
+        """Asks `inner`."""
+        super().ask(fields)
+        self.inner.ask(fields)
 
     @property
     def fingerprint(self) -> str:
@@ -61,11 +68,19 @@ class Derived(Source):
 
     def pieces(self, split: str) -> Iterator[tuple[list[str], list[int]]]:
         """The texts, and the bytes that the raw text of each has."""
-        if RAW_BYTES not in self.rows(split).column_names:
+        if self.fields != TEXT or RAW_BYTES not in self.rows(split).column_names:
             yield from super().pieces(split)
             return
         for texts, sizes in batches_of(lambda: self.rows(split), ["text", RAW_BYTES], BATCH_ROWS):
             yield [text or "" for text in texts], sizes
+
+
+def check_has_text(fields: Fields, key: str) -> None:
+    """Raises UserError when what compares texts is asked to do it with rows that have none of that name."""
+    if "text" not in fields.plain_texts:
+        raise UserError(
+            f"{key} compares the field text, and the task's are {', '.join(fields.required)}. Set {key}=null."
+        )
 
 
 def evaluated(source: Source) -> list[str]:

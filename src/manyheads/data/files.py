@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 from manyheads.data.cache import cached, fingerprint
-from manyheads.data.columns import with_text
+from manyheads.data.columns import Columns, with_fields
 from manyheads.data.digest import digest
 from manyheads.data.paths import Found, Paths, find
 from manyheads.data.prepare import TextOptions, source_builder
@@ -53,6 +53,8 @@ def files(
     format: Literal["text", "json", "csv", "parquet"],
     path: str | list[str] | dict[str, str | list[str]] | None = None,
     text_column: str = "text",
+    columns: dict[str, str] | None = None,
+    labels: list[str] | None = None,
     validation_fraction: float = 0.05,
     encoding: str = "utf-8",
     join_rows: bool | None = None,
@@ -69,6 +71,8 @@ def files(
         path: a file, a folder (all files of the format below it), a glob, a list of those, or a mapping from train,
             validation and test to those. Compressed files (gz, bz2, xz, zip) are unpacked on the way.
         text_column: the column that holds a row's text; a missing text (null, or an empty cell) is the empty one.
+        columns: the column of each other field of the task, where it is not called as the field: {source: de, target: en}.
+        labels: the names of the classes, where the column of the field label holds their numbers.
         validation_fraction: how much of train becomes validation, and test, where the files give none.
         encoding: of text, JSON and CSV files.
         join_rows: rows are pieces of one running text; null: they are in text files, not in others.
@@ -93,7 +97,7 @@ def files(
     found = Files(
         format,
         path,
-        text_column=text_column,
+        columns=Columns(text_column, columns or {}, labels),
         fraction=validation_fraction,
         encoding=encoding,
         joined=kind.join_rows if join_rows is None else join_rows,
@@ -112,7 +116,7 @@ class Files(Source):
         format: str,
         path: Paths | Mapping[str, Paths] | None,
         *,
-        text_column: str,
+        columns: Columns,
         fraction: float,
         encoding: str,
         joined: bool,
@@ -124,13 +128,13 @@ class Files(Source):
         self._found = find(path, FORMATS[format].suffixes)
         if test_on_validation:
             self._found = _twice(self._found)
-        self._text_column = text_column
+        self._columns = columns
         self._encoding = encoding
         super().__init__(name=_name(self._found.files), join_rows=joined, validation_fraction=fraction)
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self._digests, self._settings, self._text_column, self.validation_fraction, self.join_rows)
+        return fingerprint(self._digests, self._settings, *self._columns.key, self.validation_fraction, self.join_rows)
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -147,14 +151,14 @@ class Files(Source):
             kind.write(self._format, files, self._encoding, folder, **self._reading)
 
         folder = cached("rows", fingerprint(self._digests[split], self._settings), make)
-        return with_text(read_shards(folder), self._text_column, str(files[0]))
+        return with_fields(read_shards(folder), self.fields, self._columns, str(files[0]))
 
     def streamed_rows(self) -> StreamedRows:
         """The rows of train, read as they are asked for."""
         files, kind = self._found.files["train"], FORMATS[self._format]
         return StreamedRows(
             open=functools.partial(kind.stream, self._format, files, self._encoding, **self._reading),
-            text_column=self._text_column,
+            text_column=self._columns.text_column,
             where=str(files[0]),
             diagnose=functools.partial(diagnosis, self._format, files),
         )

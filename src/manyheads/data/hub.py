@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from manyheads.data.cache import cached, fingerprint
-from manyheads.data.columns import with_text
+from manyheads.data.columns import Columns, with_fields
 from manyheads.data.digest import digest
 from manyheads.data.paths import ALIASES, near
 from manyheads.data.prepare import TextOptions, source_builder
@@ -35,6 +35,8 @@ def hub(
     config: str | None = None,
     revision: str | None = None,
     text_column: str = "text",
+    columns: dict[str, str] | None = None,
+    labels: list[str] | None = None,
     validation_fraction: float = 0.05,
     join_rows: bool = False,
     streaming: bool = False,
@@ -48,6 +50,8 @@ def hub(
         config: which of its configurations, where it has several.
         revision: a branch, tag or commit; null: the newest, whose commit is part of the run's fingerprint.
         text_column: the column that holds a row's text; a missing text (null) is the empty one.
+        columns: the column of each other field of the task, where it is not called as the field: {source: de, target: en}.
+        labels: the names of the classes, where the column of the field label holds their numbers.
         validation_fraction: how much of train becomes validation, and test, where the data set has none.
         join_rows: rows are consecutive pieces of one running text, as in WikiText.
         streaming: train is read (from the hub: fetched) and tokenized as it is trained on, pass after pass, instead of
@@ -58,7 +62,14 @@ def hub(
     """
     if not name:
         raise UserError("data.name is not set. Set data.name=OWNER/NAME of a data set on the hub, or a folder.")
-    found = Hub(name, config, revision, text_column=text_column, fraction=validation_fraction, joined=join_rows)
+    found = Hub(
+        name,
+        config,
+        revision,
+        columns=Columns(text_column, columns or {}, labels),
+        fraction=validation_fraction,
+        joined=join_rows,
+    )
     return streamed(found, found.streamed_rows, streaming, head_mb=head_mb, shuffle_mb=shuffle_mb)
 
 
@@ -67,12 +78,12 @@ class Hub(Source):
     """Rows of one state of a repository: a commit on the hub, or the content of a folder's files."""
 
     def __init__(
-        self, name: str, config: str | None, revision: str | None, *, text_column: str, fraction: float, joined: bool
+        self, name: str, config: str | None, revision: str | None, *, columns: Columns, fraction: float, joined: bool
     ) -> None:
         super().__init__(name=name, join_rows=joined, validation_fraction=fraction)
         self._config = config
         self._revision = revision
-        self._text_column = text_column
+        self._columns = columns
         self._local = Path(name).expanduser().absolute() if Path(name).expanduser().is_dir() else None
         if self._local is None and name.startswith((".", "/", "~")):
             raise UserError(f"data.name={name}: there is no such folder.{near(Path(name).expanduser())}")
@@ -80,7 +91,7 @@ class Hub(Source):
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self._state, self._text_column, self.validation_fraction, self.join_rows)
+        return fingerprint(self._state, *self._columns.key, self.validation_fraction, self.join_rows)
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -100,13 +111,13 @@ class Hub(Source):
             shutil.rmtree(work)
 
         rows = read_shards(cached("rows", fingerprint(self._state, split), make))
-        return with_text(rows, self._text_column, f"{self.name} ({split})")
+        return with_fields(rows, self.fields, self._columns, f"{self.name} ({split})")
 
     def streamed_rows(self) -> StreamedRows:
         """The rows of train, read or fetched as they are asked for."""
         return StreamedRows(
             open=functools.partial(stream_dataset, split=self._names["train"], **self._where),
-            text_column=self._text_column,
+            text_column=self._columns.text_column,
             where=f"{self.name} (train)",
             diagnose=self._diagnosis,
         )

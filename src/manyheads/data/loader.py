@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader
 
 from manyheads.batch import Batch
-from manyheads.data.batches import PackedRows, as_is
+from manyheads.data.batches import as_is
 from manyheads.data.sampler import Place, ResumableBatchSampler
 
 MADE_OF = "made_of"
 """A state's entry: the fingerprint of the rows among which it is a place."""
+
+
+class WholeBatches(Protocol):
+    """A data set that makes whole batches itself."""
+
+    def __getitem__(self, index: int) -> Batch: ...
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch: ...
 
 
 class ResumableLoader(DataLoader[Batch]):
@@ -25,7 +33,7 @@ class ResumableLoader(DataLoader[Batch]):
 
     def __init__(
         self,
-        rows: PackedRows,
+        rows: WholeBatches,
         sampler: ResumableBatchSampler,
         *,
         num_workers: int = 0,
@@ -34,7 +42,7 @@ class ResumableLoader(DataLoader[Batch]):
     ) -> None:
         """`made_of`: a fingerprint of the rows and their order. A place among rows of another one means nothing."""
         super().__init__(
-            rows,
+            rows,  # type: ignore[arg-type]
             batch_sampler=sampler,
             num_workers=num_workers,
             collate_fn=as_is,

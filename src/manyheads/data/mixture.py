@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from manyheads.data.cache import fingerprint
 from manyheads.data.derived import Derived
+from manyheads.data.fields import Fields
 from manyheads.data.source import SPLITS, Source
 from manyheads.errors import UserError, did_you_mean, written
 from manyheads.marks import builder
@@ -52,6 +53,11 @@ class Mixture(Source):
         self._members = members
         self._weights = weights
 
+    def ask(self, fields: Fields) -> None:
+        super().ask(fields)
+        for member in self._members.values():
+            member.ask(fields)
+
     @property
     def fingerprint(self) -> str:
         members = [[name, member.fingerprint, member.join_rows] for name, member in self._members.items()]
@@ -91,7 +97,7 @@ class Mixture(Source):
         import datasets
 
         return datasets.concatenate_datasets(
-            [member.rows(split).select_columns(["text"]) for member in self._members.values()]
+            [member.rows(split).select_columns([*self.fields.required]) for member in self._members.values()]
         )
 
     def texts(self, split: str) -> Iterator[list[str]]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyheads.data.cache import cached, cached_before, fingerprint
-from manyheads.data.derived import Derived, clip, evaluated
+from manyheads.data.derived import Derived, check_has_text, clip, evaluated
+from manyheads.data.fields import Fields
 from manyheads.data.minhash import Bands, band_hashes, bands_for
 from manyheads.data.source import Source
 from manyheads.data.words import Hashes, WordHashes, ngrams
@@ -46,6 +47,11 @@ class WithoutNearDuplicates(Derived):
         super().__init__(inner)
         self._threshold = threshold
         self._n = n
+
+    def ask(self, fields: Fields) -> None:
+        """Asks the source. Raises UserError for rows without a text."""
+        check_has_text(fields, "data.near_duplicates")
+        super().ask(fields)
 
     @property
     def fingerprint(self) -> str:

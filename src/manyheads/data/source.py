@@ -7,7 +7,8 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from manyheads.data.split import BATCH_ROWS, Places, batches_of_text, check_fraction, cut, note
+from manyheads.data.fields import TEXT, Fields
+from manyheads.data.split import BATCH_ROWS, Places, batches_of, batches_of_text, check_fraction, cut, note
 from manyheads.errors import UserError, check_choice
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ SPLITS: tuple[str, ...] = ("train", "validation", "test")
 class Source(abc.ABC):
     """The rows of a data set in three splits. A split that the data does not have is cut from train when asked for.
 
-    A final class says which splits are there (`given`) and loads them (`load`), each with a text column named "text".
+    A final class says which splits are there (`given`) and loads them (`load`), each with the columns that were asked for
+    (`ask`): by default a text, named "text".
 
     Attributes:
         name: what the screen calls the data.
@@ -35,6 +37,11 @@ class Source(abc.ABC):
         self.name = name
         self.join_rows = join_rows
         self.validation_fraction = validation_fraction
+        self.fields = TEXT
+
+    def ask(self, fields: Fields) -> None:
+        """Says which columns rows must have; before anything is loaded."""
+        self.fields = fields
 
     @property
     @abc.abstractmethod
@@ -48,7 +55,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def load(self, split: str) -> Dataset:
-        """The rows of a given split, in order, their text in the column "text"."""
+        """The rows of a given split, in order, with the columns of `fields`."""
 
     @property
     def remarks(self) -> list[str]:
@@ -62,7 +69,7 @@ class Source(abc.ABC):
         return [*self.remarks, *cut_off]
 
     def rows(self, split: str) -> Dataset:
-        """The rows of "train", "validation" or "test", with a column "text".
+        """The rows of "train", "validation" or "test", with the columns of `fields`.
 
         Raises UserError when the split is not there and cannot be cut from train, or has no row.
         """
@@ -81,8 +88,15 @@ class Source(abc.ABC):
         return found
 
     def texts(self, split: str) -> Iterator[list[str]]:
-        """The texts of a split in order, about 1,000 at a time. A missing text (null) is the empty one."""
-        return batches_of_text(lambda: self.rows(split), BATCH_ROWS)
+        """The texts of a split in order, those of about 1,000 rows at a time. A missing text (null) is the empty one."""
+        fields = self.fields
+        if fields == TEXT:
+            yield from batches_of_text(lambda: self.rows(split), BATCH_ROWS)
+            return
+        columns = list(dict.fromkeys(path.partition(".")[0] for path in fields.texts))
+        for values in batches_of(lambda: self.rows(split), columns, BATCH_ROWS):
+            rows = (dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True))
+            yield [text for row in rows for text in fields.strings(row)]
 
     def pieces(self, split: str) -> Iterator[tuple[list[str], list[int]]]:
         """The texts as `texts` gives them, and the bytes of UTF-8 that the raw text of each has, before any cleaning."""
@@ -129,4 +143,5 @@ class Source(abc.ABC):
             self.validation_fraction,
             join_rows=self.join_rows,
             name=self.name,
+            column=self.fields.required[0],
         )

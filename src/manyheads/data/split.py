@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -76,16 +77,22 @@ def batches_of(opened: Callable[[], Dataset], columns: list[str], batch_rows: in
 
 
 def cut(
-    opened: Callable[[], Dataset], missing: Sequence[str], fraction: float, *, join_rows: bool, name: str
+    opened: Callable[[], Dataset],
+    missing: Sequence[str],
+    fraction: float,
+    *,
+    join_rows: bool,
+    name: str,
+    column: str = "text",
 ) -> Places:
     """Which rows of the training split go to "train" and to each missing split.
 
     Joined rows are cut in order: train, then the missing splits in the order given, each about `fraction` of the bytes
     (UTF-8). Other rows go by the hash of their text, so equal rows fall into one split, and a row stays where it is
-    when others are added. A missing split gets one row at least. Raises UserError when train is left without any.
+    when others are added; of rows that are more than a text, the text is `column`. A missing split gets one row at least. Raises UserError when train is left without any.
     """
     check_cut(missing, fraction)
-    places = (_cut_in_order if join_rows else _cut_by_hash)(opened, missing, fraction)
+    places = _cut_in_order(opened, missing, fraction) if join_rows else _cut_by_hash(opened, missing, fraction, column)
     if not all(len(place) for place in places.values()):
         splits = " and ".join(missing)
         what = "lines" if join_rows else "rows with different texts"
@@ -130,8 +137,9 @@ def _byte_lengths(table: Any) -> np.ndarray:
     return pc.fill_null(pc.call_function("binary_length", [table["text"]]), 0).to_numpy()
 
 
-def _cut_by_hash(opened: Callable[[], Dataset], missing: Sequence[str], fraction: float) -> Places:
-    texts = itertools.chain.from_iterable(batches_of_text(opened, BATCH_ROWS))
+def _cut_by_hash(opened: Callable[[], Dataset], missing: Sequence[str], fraction: float, column: str) -> Places:
+    found = itertools.chain.from_iterable(values for (values,) in batches_of(opened, [column], BATCH_ROWS))
+    texts = (value or "" if isinstance(value, str | None) else json.dumps(value, sort_keys=True) for value in found)
     values = np.fromiter(map(unit_hash, texts), dtype=np.float64)
     left = np.unique(values)
     places: dict[str, range | np.ndarray] = {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, final
 
 from manyheads.data.cache import cached, fingerprint
+from manyheads.data.fields import TEXT, Fields
 from manyheads.data.source import Source
 from manyheads.data.split import unit_hash
 from manyheads.data.stream import RowStream, StreamedRows, StreamPlace
@@ -54,6 +55,10 @@ class Streaming(Source):
         self._rows = rows
         self._head_mb = head_mb
         self._shuffle_mb = shuffle_mb
+
+    def ask(self, fields: Fields) -> None:
+        if fields != TEXT:
+            raise UserError("data.streaming=true: the task reads all rows before it trains. Set data.streaming=false.")
 
     @property
     def fingerprint(self) -> str:

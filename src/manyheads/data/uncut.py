@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from manyheads.data.cache import fingerprint
+from manyheads.data.fields import Fields
 from manyheads.data.source import Source
 
 if TYPE_CHECKING:
@@ -20,8 +21,13 @@ class Uncut(Source):
     def __init__(self, source: Source) -> None:
         super().__init__(name=source.name, join_rows=source.join_rows, validation_fraction=source.validation_fraction)
         self._source = source
+        self.fields = source.fields
         there = tuple(split for split in EVALUATED if split in source.given)
         self._splits = {split: split for split in there} or {"test": source.given[0]}
+
+    def ask(self, fields: Fields) -> None:
+        super().ask(fields)
+        self._source.ask(fields)
 
     @property
     def fingerprint(self) -> str:

@@ -63,7 +63,7 @@ class Cache:
         self.length += num_new
 
     def keep(self, rows: Tensor) -> None:
-        """Drops every row but `rows`, [N] int64 places."""
+        """The rows at these places, [N] int64, in their order; a place that comes twice becomes two rows."""
         self.batch_size = len(rows)
         for store in (self._keys, self._values):
             store[:] = [None if room is None else room[rows] for room in store]
@@ -100,7 +100,7 @@ class RereadingCache(Cache):
         return self._read if self.length + ids.shape[1] > self.until else None
 
     def keep(self, rows: Tensor) -> None:
-        """Drops every row but `rows`, [N] int64 places."""
+        """The rows at these places, [N] int64, in their order; a place that comes twice becomes two rows."""
         super().keep(rows)
         if self._read is not None:
             self._read = Batch(**{name: tensor[rows] for name, tensor in self._read.items()})  # type: ignore[typeddict-item]

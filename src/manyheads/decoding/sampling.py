@@ -13,6 +13,7 @@ from manyheads.errors import UserError, check_count, check_range
 
 NEVER = float("-inf")
 COLDEST = 1e-6  # below this temperature, differences of float32's resolution decide alone: greedy
+DIVERGED = "The network's logits are not finite: this checkpoint's training had diverged. Use an earlier one."
 BELOW_ONE = 1.0 - 2.0**-40  # times a draw in [0, 1): the product with a total stays below the total after rounding
 
 
@@ -126,9 +127,7 @@ class Sampling:
         assert draws is not None
         cumulative = self.probabilities(logits, seen).cpu().double().cumsum(-1)  # [B, V]
         if not cumulative[:, -1].isfinite().all():
-            raise UserError(
-                "The network's logits are not finite: this checkpoint's training had diverged. Use an earlier one."
-            )
+            raise UserError(DIVERGED)
         wanted = draws[:, None] * BELOW_ONE * cumulative[:, -1:]
         return torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
 

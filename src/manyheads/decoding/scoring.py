@@ -10,7 +10,7 @@ from torch import nn
 
 from manyheads.batch import IGNORE, Batch
 from manyheads.data.packing import Segments, cut
-from manyheads.decoding.generate import eval_mode
+from manyheads.decoding.reader import eval_mode
 from manyheads.errors import check_count, check_range
 from manyheads.head.base import Head
 

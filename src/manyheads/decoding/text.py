@@ -3,78 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypedDict, final
+from typing import NamedTuple
 
 from torch import nn
 
+from manyheads.decoding.beam import beam_search
 from manyheads.decoding.generate import steps
-from manyheads.decoding.sampling import Sampling, sampling
+from manyheads.decoding.options import Options
 from manyheads.decoding.stop import StopText
-from manyheads.errors import UserError, check_count
+from manyheads.errors import UserError
 from manyheads.tokenizer.base import Tokenizer
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How texts are continued; the README and `manyheads generate --help` explain each.
-
-    Raises UserError for a value out of range.
-    """
-
-    max_new_tokens: int = 100
-    temperature: float = 0.8  # 0: always the likeliest token
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float = 1.0
-    seed: int = 1
-    stop: str | Sequence[str] = ()
-    num_samples: int = 1  # of each prompt
-    context: int | None = None  # most tokens read at once
-    batch_size: int = 16  # texts side by side; changes the speed, never the texts
-
-    def __post_init__(self) -> None:
-        for key in ("max_new_tokens", "num_samples", "batch_size"):
-            check_count(key, getattr(self, key))
-        check_count("seed", self.seed, 0)
-        self.sampling()
-        if self.context is not None:
-            check_count("context", self.context)
-        if not isinstance(self.stop, Sequence):
-            raise UserError(f"stop={self.stop}: set a text or a list of texts.")
-        StopText(self.stops)
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """The stop strings, however they were given."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-
-    def sampling(self) -> Sampling:
-        """The strategy that the settings describe."""
-        return sampling(
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-        )
-
-
-class OptionValues(TypedDict, total=False):
-    """The keyword arguments that make Options, `num_samples` apart."""
-
-    max_new_tokens: int
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    repetition_penalty: float
-    seed: int
-    stop: str | Sequence[str]
-    context: int | None
-    batch_size: int
 
 
 class Piece(NamedTuple):
@@ -96,6 +34,7 @@ class Sample(NamedTuple):
     text: str  # without the prompt
     tokens: int
     finish: str
+    score: float | None = None  # of beams; see `beam.Hypothesis`
 
 
 def pieces(
@@ -104,8 +43,14 @@ def pieces(
     """Continues each prompt `options.num_samples` times; the pieces of one batch come interleaved.
 
     A text depends on the seed, its prompt's place among the prompts and its number among the samples, and on nothing
-    else: not on the batch size, nor on how many samples there are. Raises UserError for a prompt that is no text.
+    else: not on the batch size, nor on how many samples there are. With beams each text is one piece.
+    Raises UserError for a prompt that is no text.
     """
+    if options.num_beams > 1:
+        for found in _best(network, head, tokenizer, prompts, options):
+            yield Piece(found.place, found.sample, found.text, found.tokens, found.finish)
+        return
+    allowed = options.constraint(tokenizer)
     ids = [encode(tokenizer, prompt) for prompt in prompts]
     keys = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(options.num_samples)]
     for start in range(0, len(keys), options.batch_size):
@@ -122,6 +67,8 @@ def pieces(
             keys=batch,
             context=options.context,
             on_token=lambda row, token, texts=texts: texts[row].add(token),
+            no_repeat_ngram=options.no_repeat_ngram,
+            allowed=allowed,
         ):
             text = texts[row]
             finish = text.finish(ended=token == tokenizer.end_id)
@@ -131,7 +78,13 @@ def pieces(
 def samples(
     network: nn.Module, head: nn.Module, tokenizer: Tokenizer, prompts: Sequence[str], options: Options
 ) -> Iterator[Sample]:
-    """The whole texts, in the order of the prompts and their samples, each batch as soon as it is done."""
+    """The whole texts, in the order of the prompts and their samples, each batch as soon as it is done.
+
+    With beams, the best texts of each prompt, the best first: fewer than `num_samples` where fewer are possible.
+    """
+    if options.num_beams > 1:
+        yield from _best(network, head, tokenizer, prompts, options)
+        return
     texts: dict[tuple[int, int], str] = {}
     done: dict[tuple[int, int], Sample] = {}
     order = ((prompt, sample) for prompt in range(len(prompts)) for sample in range(options.num_samples))
@@ -146,6 +99,38 @@ def samples(
         while wanted in done:
             yield done.pop(wanted)
             wanted = next(order, None)
+
+
+def _best(
+    network: nn.Module, head: nn.Module, tokenizer: Tokenizer, prompts: Sequence[str], options: Options
+) -> Iterator[Sample]:
+    """The texts that a beam search finds, as many prompts at once as their beams make up a batch."""
+    allowed = options.constraint(tokenizer)
+    ids = [encode(tokenizer, prompt) for prompt in prompts]
+    many = max(1, options.batch_size // options.num_beams)
+    for start in range(0, len(ids), many):
+        groups = beam_search(
+            network,
+            head,
+            ids[start : start + many],
+            end_id=tokenizer.end_id,
+            max_new_tokens=options.max_new_tokens,
+            num_beams=options.num_beams,
+            num_return=options.num_samples,
+            length_penalty=options.length_penalty,
+            early_stopping=options.early_stopping,
+            no_repeat_ngram=options.no_repeat_ngram,
+            context=options.context,
+            allowed=allowed,
+        )
+        for place, hypotheses in enumerate(groups, start):
+            for number, (tokens, score) in enumerate(hypotheses):
+                text = _Text(tokenizer, ids[place], options)
+                for token in tokens:
+                    text.add(token)
+                finish = text.finish(ended=len(tokens) < options.max_new_tokens)
+                assert finish is not None
+                yield Sample(place, prompts[place], number, text.take(), len(tokens), finish, score)
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from manyheads.batch import Batch
+from manyheads.batch import IGNORE, Batch
 
 
 class HeadOutput(NamedTuple):
@@ -20,10 +20,10 @@ class HeadOutput(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Each position by itself: what evaluation adds up."""
+    """Each label by itself: what evaluation adds up. [B, T], or [B] of a head that has a label for each row."""
 
-    losses: Tensor  # [B, T] float32 (float64 for a float64 network), nats; 0 where the label is IGNORE
-    correct: Tensor  # [B, T] bool, whether the label has the highest score of all, the first one of equals
+    losses: Tensor  # float32 (float64 for a float64 network), nats; 0 where the label is IGNORE
+    correct: Tensor  # bool, whether the label has the highest score of all, the first one of equals
 
 
 class Auxiliary(NamedTuple):
@@ -49,10 +49,12 @@ class Objective(NamedTuple):
 class Head(nn.Module, ABC):
     """The part of a model that knows the objective.
 
-    `kinds` names the kinds of networks (`network.kind`) whose hidden states it can read.
+    `kinds` names the kinds of networks (`network.kind`) whose hidden states it can read, `reads` the entry of a Batch that
+    says what is right.
     """
 
     kinds: ClassVar[frozenset[str]]
+    reads: ClassVar[str] = "labels"
 
     @abstractmethod
     def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
@@ -65,8 +67,12 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def scores(self, hidden: Tensor, batch: Batch) -> Scores:
-        """What evaluation knows of each position; `hidden` is [B, T, D]."""
+        """What evaluation knows of each label; `hidden` is [B, T, D]."""
+
+    def learned(self, batch: Batch) -> Tensor:
+        """Where there is a label, bool, in the shape of `scores`."""
+        return batch["labels"] != IGNORE
 
     def losses(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """The loss of each position in nats, [B, T] float32, 0 where the label is IGNORE; `hidden` is [B, T, D]."""
+        """The loss of each label in nats, float32, 0 where it is IGNORE; `hidden` is [B, T, D]."""
         return self.scores(hidden, batch).losses

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from manyheads.batch import Batch
+from manyheads.head.base import Head
 
 
 class OutputMetric(ABC):
@@ -31,3 +36,21 @@ class OutputMetric(ABC):
     def signature(self) -> str | None:
         """How it was computed, in the official scorer's own words, where there are some."""
         return None
+
+
+class OutputReader(Protocol):
+    """What a task reads from a network besides losses, and what that is worth; each row of its batches is one example.
+
+    Attributes:
+        while_training: whether the validations of a training read outputs too, or only the scoring at its end.
+    """
+
+    while_training: bool
+
+    def read(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> Sequence[Any]:
+        """The output of each row, given the hidden states that the network has made of the batch."""
+        ...
+
+    def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:
+        """The scores of a split by their names, given the outputs by the examples' numbers, of all ranks."""
+        ...

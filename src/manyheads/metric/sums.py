@@ -29,12 +29,12 @@ class Totals:
         self._sums, self._before = None, (loss, count)
 
     def peek(self) -> tuple[float, float]:
-        """(sum of losses in nats, label tokens) over all ranks since `take` was called; one wait for the device."""
+        """(sum of losses in nats, label tokens) over all rows since `take` was called; one wait for the device."""
         if self._sums is None:
             return self._before
         sums = self._sums.clone()
         if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(sums)
+            dist.all_reduce(sums, group=ranks.data_parallel())
         loss, count = sums.tolist()
         return self._before[0] + loss, self._before[1] + count
 
@@ -61,8 +61,8 @@ class ExampleSums:
         self._add(zip(ids.tolist(), sums.tolist(), counts.tolist(), strict=True))
 
     def gather(self) -> None:
-        """Adds up the sums of all ranks, in their order. To be called by all of them."""
-        parts = ranks.gathered((self.loss, self.count))
+        """Adds up the sums of the ranks that read different rows, in their order. To be called by all of them."""
+        parts = ranks.gathered((self.loss, self.count), ranks.data_parallel())
         self.loss, self.count = {}, {}
         for loss, count in parts:
             self._add((example, loss[example], count[example]) for example in loss)

@@ -36,7 +36,7 @@ def parallelize(network: Decoder, mesh: DeviceMesh) -> None:
         for norm in (block.attention.query_norm, block.attention.key_norm):  # type: ignore[union-attr]
             if isinstance(norm, nn.Module):
                 _add_up_gradients(norm, mesh)
-    parallelize_module(network, mesh, plan)
+    parallelize_module(network, mesh, plan, src_data_rank=None)  # every rank has the whole, so none is sent
 
 
 def check_divides(network: Decoder, count: int) -> None:

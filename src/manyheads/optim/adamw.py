@@ -37,11 +37,12 @@ def adamw(
     Raises UserError for values out of range.
     """
     check_at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay)
+    groups = decay_groups(module, weight_decay)
     optimizer = torch.optim.AdamW(
-        decay_groups(module, weight_decay),
+        groups,
         lr=lr,
         betas=check_betas(betas),
         eps=eps,
-        fused=can_fuse(module.parameters()),
+        fused=can_fuse(*(group["params"] for group in groups)),
     )
     return leave_unscaling_outside(optimizer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from manyheads import sharded
 from manyheads.errors import UserError, check_range
 from manyheads.marks import builder_with
 from manyheads.optim.schedule import Course
@@ -76,9 +77,13 @@ def check_at_least_zero(**settings: float) -> None:
         check_range(f"optim.{name}", value, 0)
 
 
-def can_fuse(parameters: Iterable[Parameter]) -> bool:
-    """Whether torch's fused kernels take these parameters: they are real and on a device, not on `meta`."""
-    return all(p.is_floating_point() and p.device.type != "meta" for p in parameters)
+def can_fuse(*groups: Sequence[Parameter]) -> bool:
+    """Whether torch's fused kernels take these groups of parameters: they are real and on a device, not on `meta`, and each
+    rank holds a part of all in a group, or of none."""
+    return all(
+        sharded.are_alike(group) and all(p.is_floating_point() and p.device.type != "meta" for p in group)
+        for group in groups
+    )
 
 
 def leave_unscaling_outside(optimizer: Optimizer) -> Optimizer:

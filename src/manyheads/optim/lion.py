@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from manyheads import sharded
 from manyheads.optim.base import check_at_least_zero, check_betas, optimizer_builder
 from manyheads.optim.groups import decay_groups
 from manyheads.optim.schedule import CourseToTenth
@@ -49,11 +50,13 @@ class Lion(Optimizer):
         parameters = [p for p in group["params"] if p.grad is not None]
         if not parameters:
             return
-        gradients = [p.grad for p in parameters]
         for parameter in parameters:
             if "momentum" not in self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        momenta = [self.state[p]["momentum"] for p in parameters]
+        # of parts and whole tensors torch makes no list; each number has a step of its own, so a rank's parts will do
+        momenta = [sharded.local(self.state[p]["momentum"]) for p in parameters]
+        gradients = [sharded.local(p.grad) for p in parameters if p.grad is not None]
+        parameters = [sharded.local(p) for p in parameters]
         first, second = group["betas"]
         directions = _torch._foreach_lerp(momenta, gradients, 1 - first)
         _torch._foreach_sign_(directions)

@@ -153,7 +153,7 @@ def muon(
     optimizer = MuonAdamW(
         Muon(groups.matrices, lr=lr, momentum=momentum, weight_decay=weight_decay),
         torch.optim.AdamW(
-            rest, lr=adamw_lr, betas=check_betas(betas), eps=eps, fused=can_fuse(groups.decayed + groups.undecayed)
+            rest, lr=adamw_lr, betas=check_betas(betas), eps=eps, fused=can_fuse(groups.decayed, groups.undecayed)
         ),
     )
     return optimizer

@@ -47,6 +47,6 @@ def sgd(
         momentum=momentum,
         nesterov=nesterov,
         # torch's fused kernel of this one does not know parameters of which each rank holds a part
-        fused=can_fuse(module.parameters()) and not sharded.is_sharded(module),
+        fused=can_fuse(list(module.parameters())) and not sharded.is_sharded(module),
     )
     return leave_unscaling_outside(optimizer)

@@ -15,6 +15,8 @@ from manyheads import __version__, ranks
 from manyheads.data.source import Source
 from manyheads.lm import LM
 from manyheads.logger.base import RunLogger
+from manyheads.metric.base import Metric
+from manyheads.metric.output import OutputMetric
 from manyheads.run.folder import RunFolder
 from manyheads.run.provenance import device_name, peak_memory_bytes, provenance
 from manyheads.run.results import SCHEMA, Results, Status, write_results
@@ -41,11 +43,13 @@ class Record:
         *,
         source: Source,
         tokenizer: Tokenizer,
+        metrics: Sequence[type[Metric | OutputMetric]],
         notes: Sequence[str] = (),
         resumed: Resumed | None = None,
     ) -> None:
         self.folder = folder
         self.tokenizer = tokenizer
+        self._directions = {metric.name: "higher" if metric.higher_is_better else "lower" for metric in metrics}
         self._config = masked_config(cfg)
         before = resumed.results["run"] if resumed and resumed.results else {}
         # of a folder from elsewhere: nothing that could be a path
@@ -114,7 +118,7 @@ class Record:
             "test": _stage(scores, "test"),
             "perf": perf,
             "run": run,
-            "directions": {name: "higher" if m.higher_is_better else "lower" for name, m in lm.val_metrics.items()},
+            "directions": self._directions,
         }  # type: ignore[typeddict-item]
         if ranks.is_first():
             write_results(self.folder.results, results)

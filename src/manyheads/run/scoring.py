@@ -13,7 +13,7 @@ from manyheads.callbacks.interrupt import Interrupt
 from manyheads.lm import LM
 from manyheads.load import fill
 from manyheads.run.checkpoint import read_checkpoint
-from manyheads.task.base import Task
+from manyheads.task.base import Scored, Task
 
 SPLITS = {"val": "validation", "test": "test"}
 """The split that each part of the scores is of."""
@@ -34,14 +34,19 @@ def score(
         run = trainer.validate if stage == "val" else trainer.test
         run(lm, datamodule=task, verbose=False)
         scores |= {name: value for name, value in lm.scores.items() if name.startswith(stage + "/")}
-        parts = task.by_source(SPLITS[stage], lm.examples.loss, lm.examples.count)
+        parts = task.by_source(SPLITS[stage], scored(lm))
         scores |= {f"{stage}/{name}": value for name, value in parts.items()}
     return scores
+
+
+def scored(lm: LM) -> Scored:
+    """What the model was found to say of the split that was scored last."""
+    return Scored(lm.examples.loss, lm.examples.count, lm.outputs)
 
 
 def write_predictions(path: Path, task: Task, lm: LM) -> None:
     """One JSON line for each example of the test split, in the split's order."""
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as file:
-        for row in task.predictions(lm.examples.loss, lm.examples.count):
+        for row in task.predictions(scored(lm)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -42,11 +42,11 @@ def header(
     parameters, device = sum(p.numel() for p in lm.parameters()), trainer.strategy.root_device
     memory = f"{size_text(4 * parameters)}, {size_text(ADAM_BYTES * parameters)} with gradients and optimizer"
     devices = trainer.world_size
-    several = f" of each of {devices} devices" if devices > 1 else ""
+    several = _readers(devices, (trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1))
     where = f"{devices} x {device.type}" if devices > 1 else device.type
     how = f", {strategy_name(cfg, trainer)}" if devices > 1 else ""
     rows = {
-        "task": f"{choices['task']}, rows of {cfg.task.seq_len} tokens, {cfg.task.batch_size} in a batch{several}",
+        "task": f"{choices['task']}, {task.summary}{several}",
         "data": f"{choices['data']}: " + "\n".join(_split(name, size) for name, size in task.describe().items()),
         "tokenizer": f"{tokenizer.name}, vocabulary of {tokenizer.vocab_size:,}",
         "network": f"{choices['model']}: {parameters:,} parameters ({memory})",
@@ -67,6 +67,15 @@ def header(
     if resumed:
         _tell_resumed(console, cfg, resumed, task)
     console.print()
+
+
+def _readers(devices: int, replicas: int) -> str:
+    """Of whom a batch is, where there are several devices."""
+    if devices == 1:
+        return ""
+    if replicas == 1:
+        return f" of {devices} devices together"
+    return f" of each of {replicas} {'devices' if replicas == devices else f'groups of {devices // replicas} devices'}"
 
 
 def strategy_name(cfg: DictConfig, trainer: pl.Trainer) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypedDict, final
+from typing import Any, ClassVar, NamedTuple, TypedDict, final
 
 import pytorch_lightning as pl
 import torch
 
+from manyheads.data.fields import TEXT, Fields
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.stream_loader import StreamLoader
 from manyheads.metric.base import Metric
+from manyheads.metric.output import OutputMetric, OutputReader
 from manyheads.tokenizer.base import Tokenizer
 
 
@@ -28,25 +30,50 @@ Loader = ResumableLoader | StreamLoader
 """What training batches come from: it has a place that can be saved."""
 
 
-class Prediction(TypedDict):
-    """One line of predictions/test.jsonl: how an example of the test split was scored."""
+class Prediction(TypedDict, total=False):
+    """One line of predictions/test.jsonl: what became of an example of the test split."""
 
-    id: int  # the example's number in the split, from 0; texts that are empty are not counted
+    id: int  # the example's number in the split, from 0; of texts, those that are empty are not counted
     loss: float  # sum in nats
     tokens: int  # labels that the sum is over
     bytes: int  # of raw text in UTF-8
     bits_per_byte: float
+    input: Any  # what the network was given, as text or by field
+    target: Any  # what it should have said
+    output: Any  # what it said
+    score: dict[str, float]  # of this example, by the names of the metrics that score examples
+
+
+class Shown(NamedTuple):
+    """A text that is written anew at each validation."""
+
+    prompt: str  # as it is shown
+    ids: list[int]  # what the network goes on from
+    source: list[int] | None = None  # what an encoder reads
+
+
+class Scored(NamedTuple):
+    """What a split was found to be worth."""
+
+    loss: Mapping[int, float]  # each example's sum of losses, in nats
+    labels: Mapping[int, int]  # that it is over, how many
+    outputs: Mapping[int, Any]  # what was read for each example, by a task that reads outputs
 
 
 class Task(pl.LightningDataModule, ABC):
     """Turns rows into batches for train, validation and test, and says what a network's answers are worth.
 
-    `heads` names the classes of heads that it can use, `metrics` what scores validation and test. Its state in a checkpoint
-    is where training stands within an epoch.
+    `heads` names the classes of heads that it can use, `fields` the columns of its rows, `metrics` what scores losses and
+    `output_metrics` what scores outputs, `monitor` the score of validation that picks the best weights. Its state in a
+    checkpoint is where training stands within an epoch.
     """
 
     heads: ClassVar[frozenset[str]]
+    fields: ClassVar[Fields] = TEXT
+    asked: ClassVar[Fields] = TEXT  # those that are there when something is asked of a trained model
     metrics: ClassVar[tuple[type[Metric], ...]]
+    output_metrics: ClassVar[tuple[type[OutputMetric], ...]] = ()
+    monitor: ClassVar[str]
     source: Source
     tokenizer: Tokenizer
 
@@ -85,6 +112,24 @@ class Task(pl.LightningDataModule, ABC):
         self._place = dict(state_dict)
 
     @property
+    def found(self) -> dict[str, dict[str, Any]]:
+        """Settings that only the data tells, by group (task, head): they become part of the run's config."""
+        return {}
+
+    @property
+    def outputs(self) -> OutputReader | None:
+        """What reads outputs from the network; None: losses say all."""
+        return None
+
+    def watch(self, monitor: str) -> None:
+        """Is told which score of validation picks the best weights, before training."""
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """How large batches and their rows are, in words."""
+
+    @property
     def made_of(self) -> str | None:
         """A fingerprint of the training rows and their order, whatever the batch size; None: nobody knows."""
         return None
@@ -111,9 +156,8 @@ class Task(pl.LightningDataModule, ABC):
         """Sentences for the screen after training: what came of the data."""
         return []
 
-    def by_source(self, split: str, loss: Mapping[int, float], count: Mapping[int, int]) -> dict[str, float]:
-        """Scores `<metric>/<source>` of a split that several sources make up, given each example's sum of losses and
-        count of labels; none of a single source."""
+    def by_source(self, split: str, scored: Scored) -> dict[str, float]:
+        """Scores `<metric>/<source>` of a split that several sources make up; none of a single source."""
         return {}
 
     @property
@@ -129,10 +173,18 @@ class Task(pl.LightningDataModule, ABC):
     def describe(self) -> dict[str, SplitSize]:
         """The size of each split, but of one that is a stream."""
 
-    @abstractmethod
-    def prompts(self, count: int) -> list[str]:
-        """Beginnings of validation texts, for samples: the same ones every time."""
+    def prompts(self, count: int) -> list[Shown]:
+        """What samples are written from, of the validation split: the same ones every time; none where nothing is written."""
+        return []
 
     @abstractmethod
-    def predictions(self, loss: Mapping[int, float], count: Mapping[int, int]) -> Iterable[Prediction]:
-        """One line per example of the test split, in order, given each example's sum of losses and count of labels."""
+    def predictions(self, scored: Scored) -> Iterable[Prediction]:
+        """One line per example of the test split, in order."""
+
+    def _rank(self) -> tuple[int, int]:
+        """This process's number among those that read different rows, and how many do."""
+        place = (self.trainer.distributed_sampler_kwargs if self.trainer else None) or {"rank": 0, "num_replicas": 1}
+        return place["rank"], place["num_replicas"]
+
+    def _pin(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

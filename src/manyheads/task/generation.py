@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import final
 
 import numpy as np
@@ -29,7 +29,7 @@ from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.bits_per_byte import BitsPerByte
 from manyheads.metric.loss import Loss
 from manyheads.metric.perplexity import Perplexity
-from manyheads.task.base import Loader, Prediction, SplitSize, Task
+from manyheads.task.base import Loader, Prediction, Scored, Shown, SplitSize, Task
 from manyheads.tokenizer.base import Tokenizer
 
 PROMPT_CHARACTERS = 32
@@ -63,6 +63,7 @@ class Generation(Task):
 
     heads = frozenset({"NextToken"})
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
+    monitor = "val/bits_per_byte"
 
     def __init__(
         self,
@@ -101,6 +102,11 @@ class Generation(Task):
         self.shuffle = shuffle
         self._stores: dict[str, TokenStore] = {}
         self._mixed: MixedOrder | None = None
+
+    @property
+    def summary(self) -> str:
+        """How large batches and their rows are, in words."""
+        return f"rows of {self.seq_len} tokens, {self.batch_size} in a batch"
 
     @property
     def notes(self) -> list[str]:
@@ -235,17 +241,18 @@ class Generation(Task):
         """Test batches: every label once, in an order that does not change."""
         return self._scoring("test")
 
-    def prompts(self, count: int) -> list[str]:
+    def prompts(self, count: int) -> list[Shown]:
         """The first characters of validation texts (of rows, where they are joined) that stand evenly apart."""
         store = self.store("validation")
         joined = list(self.source.parts.values())[-1].join_rows
         last = len(store.piece_ends) - (3 if joined else 2)  # the end of a joined text is a piece too
         chosen = np.linspace(0, last, count).astype(np.int64)
-        return [self._beginning(store, int(end) + 1) for end in store.piece_ends[chosen]]
+        texts = [self._beginning(store, int(end) + 1) for end in store.piece_ends[chosen]]
+        return [Shown(text, ids) for text, ids in zip(texts, self.tokenizer.encode_batch(texts), strict=True)]
 
-    def predictions(self, loss: Mapping[int, float], count: Mapping[int, int]) -> Iterator[Prediction]:
+    def predictions(self, scored: Scored) -> Iterator[Prediction]:
         """One line per text of the test split, in order; texts of which not every label was scored are left out."""
-        store = self.store("test")
+        loss, count, store = scored.loss, scored.labels, self.store("test")
         sizes = np.diff(store.bytes_until(store.document_starts)).tolist()
         labels = np.diff(store.document_starts).tolist()
         for example in sorted(example for example in count if count[example] == labels[example]):
@@ -257,12 +264,12 @@ class Generation(Task):
                 bits_per_byte=loss[example] / math.log(2) / sizes[example],
             )
 
-    def by_source(self, split: str, loss: Mapping[int, float], count: Mapping[int, int]) -> dict[str, float]:
+    def by_source(self, split: str, scored: Scored) -> dict[str, float]:
         """Bits per byte of each of several sources; nan for one of which not every label was scored."""
         store = self.store(split)
         if not isinstance(store, ConcatenatedStore):
             return {}
-        scores = zip(self.source.parts, store.bits_per_byte(loss, count), strict=True)
+        scores = zip(self.source.parts, store.bits_per_byte(scored.loss, scored.labels), strict=True)
         return {f"bits_per_byte/{name}": score for name, score in scores}
 
     def _scoring(self, split: str) -> DataLoader[Batch]:
@@ -283,9 +290,3 @@ class Generation(Task):
                 break
             text += stream.step(token)
         return text[:PROMPT_CHARACTERS]
-
-    def _rank(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _pin(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

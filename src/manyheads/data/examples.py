@@ -1,0 +1,82 @@
+"""From examples to a Batch: rows padded to the longest of them, and the loader's data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from manyheads.batch import IGNORE, NO_EXAMPLE, Batch
+from manyheads.data.ragged import ExampleStore, Ragged
+
+Collate = Callable[[dict[str, list[NDArray[np.int32]]]], Batch]
+"""From the columns of some examples to a batch of them, a row each."""
+
+
+class ExampleRows(Dataset[Batch]):
+    """The examples of a split. Give it to a DataLoader with `collate_fn=as_is`: it makes whole batches itself.
+
+    Args:
+        store: the examples.
+        collate: makes a batch of some of them.
+        members: which of them, in which order; None: all, in theirs.
+        scoring: batches also carry `examples`, the number of each row's example.
+    """
+
+    def __init__(
+        self, store: ExampleStore, collate: Collate, *, members: NDArray[np.int64] | None = None, scoring: bool
+    ) -> None:
+        self.store = store
+        self.collate = collate
+        self.members = np.arange(len(store)) if members is None else members
+        self.scoring = scoring
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, index: int) -> Batch:
+        """A batch of one example."""
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """The batch of these examples, in this order; of none, one without a label."""
+        if not indices:
+            return no_example(self[0])
+        chosen = self.members[np.asarray(indices, np.int64)]
+        batch = self.collate({name: _take(self.store[name], chosen) for name in self.store.columns})
+        if self.scoring:
+            batch["examples"] = torch.from_numpy(chosen)
+        return batch
+
+
+def no_example(batch: Batch) -> Batch:
+    """A batch of the same shape without a label: for a rank that has no row, since the others wait for it."""
+    empty: dict[str, Any] = {**batch}
+    for name, nothing in (("labels", IGNORE), ("classes", IGNORE), ("spans", IGNORE), ("examples", NO_EXAMPLE)):
+        if name in empty:
+            empty[name] = torch.full_like(empty[name], nothing)
+    for name in ("num_bytes", "num_tokens"):
+        if name in empty:
+            empty[name] = torch.zeros_like(empty[name])
+    return Batch(**empty)  # type: ignore[typeddict-item]
+
+
+def padded(rows: Sequence[NDArray], fill: int) -> tuple[Tensor, Tensor | None]:
+    """Lists of numbers as [B, T] int64, filled on the right, and their segments: 1, and 0 on padding; None where nothing
+    is padded. T is at least 1."""
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    width = max(1, int(lengths.max()))
+    inside = np.arange(width) < lengths[:, None]
+    made = np.full((len(rows), width), fill, np.int64)
+    made[inside] = np.concatenate(rows)
+    whole = bool(inside.all())
+    return torch.from_numpy(made), None if whole else torch.from_numpy(inside.astype(np.int64))
+
+
+def _take(column: Ragged, chosen: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+    return [column[int(index)] for index in chosen]

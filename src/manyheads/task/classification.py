@@ -1,0 +1,260 @@
+"""Classification: which class a text belongs to, or which of several labels it has."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, cast, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from manyheads.batch import IGNORE, Batch
+from manyheads.data.examples import Collate, padded
+from manyheads.data.fields import Fields
+from manyheads.data.source import SPLITS, Source
+from manyheads.data.split import BATCH_ROWS, batches_of
+from manyheads.errors import UserError, check_range, did_you_mean
+from manyheads.head.base import Head
+from manyheads.head.label import Label
+from manyheads.metric.classification import (
+    Auroc,
+    CalibrationError,
+    ExampleAccuracy,
+    MacroF1,
+    MatthewsCorrelation,
+    MicroF1,
+)  # fmt: skip
+from manyheads.metric.loss import Loss
+from manyheads.metric.output import OutputMetric
+from manyheads.task.example import ExampleTask
+from manyheads.tokenizer.base import Tokenizer
+
+NONE = "none"
+
+
+@final
+class Classification(ExampleTask):
+    """One class for each text, or for each pair of texts (`text_pair`); with lists in the column label, several labels.
+
+    A text begins with the tokenizer's end-of-text token, which has no meaning of its own there and can be pooled
+    (`head.pool=first`); between two texts it stands once more. Longer ones lose their ends, which the run tells.
+
+    Args:
+        source, tokenizer, seed, batch_size, eval_batch_size, num_workers, shuffle: see `ExampleTask`.
+        max_tokens: of an example; the rest is left out, the longer text of a pair first.
+        labels: the classes, in their order; None: those of the data (its names, or else what stands in train, sorted).
+        balance: multiplies the loss of each class by rows / (classes x rows of the class), so that rare ones count as
+            much as common ones (King and Zeng 2001).
+
+    Raises:
+        UserError: a number is out of range; a label is of no class, missing or of several kinds; train has one class only.
+    """
+
+    heads = frozenset({"Label"})
+    fields = Fields(("text",), ("label",), ("text_pair",))
+    asked = Fields(("text",), (), ("text_pair", "label"))
+    metrics = (Loss,)
+    output_metrics = (ExampleAccuracy, MacroF1, MicroF1, MatthewsCorrelation, Auroc, CalibrationError)
+    monitor = "val/accuracy"
+    columns = ("tokens",)
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        tokenizer: Tokenizer,
+        seed: int,
+        batch_size: int = 32,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        shuffle: bool = True,
+        max_tokens: int = 256,
+        labels: Sequence[str] | None = None,
+        balance: Literal["none", "balanced"] = NONE,
+    ) -> None:
+        super().__init__(
+            source=source, tokenizer=tokenizer, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size,
+            num_workers=num_workers, shuffle=shuffle,
+        )  # fmt: skip
+        check_range("task.max_tokens", max_tokens, 2)
+        self.max_tokens = max_tokens
+        self.balance = balance
+        self.labels = list(labels) if labels else _labels_of(source)
+        if len(self.labels) < 2:
+            raise UserError(
+                f"data ({source.name}): train has one class alone, {', '.join(self.labels)}. Set data with two classes or more."
+            )
+        self._index = {name: number for number, name in enumerate(self.labels)}
+
+    @property
+    def recipe(self) -> list[Any]:
+        return [self.max_tokens, self.labels]
+
+    @property
+    def found(self) -> dict[str, dict[str, Any]]:
+        head: dict[str, Any] = {"labels": self.labels, "several": self.several}
+        if self.balance != NONE:
+            head["class_weights"] = self._weights()
+        return {"task": {"labels": self.labels}, "head": head}
+
+    @functools.cached_property
+    def several(self) -> bool:
+        """Whether a row can have several labels."""
+        return _is_list(self._feature)
+
+    @functools.cached_property
+    def _feature(self) -> Any:
+        split = next(split for split in SPLITS if split in self.source.given)
+        return self.source.rows(split).features.get("label")
+
+    def encode(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[Sequence[int]]]:
+        texts = self.tokenizer.encode_batch([text or "" for text in rows["text"]])
+        pairs: Sequence[list[int] | None] = [None] * len(texts)
+        if "text_pair" in rows:
+            pairs = self.tokenizer.encode_batch([text or "" for text in rows["text_pair"]])
+        made = [self._tokens(text, pair) for text, pair in zip(texts, pairs, strict=True)]
+        columns = {"tokens": [tokens for tokens, _ in made], "lost": [[lost] for _, lost in made]}
+        if "label" in rows:
+            columns["classes"] = [self._classes(value) for value in rows["label"]]
+        return columns
+
+    def _tokens(self, text: list[int], pair: list[int] | None) -> tuple[list[int], int]:
+        """The tokens of an example, and how many were left out."""
+        end, length = self.tokenizer.end_id, len(text) + len(pair or ())
+        room = self.max_tokens - (1 if pair is None else 2)
+        if pair is None:
+            return [end, *text[:room]], max(0, length - room)
+        shorter = min(len(text), len(pair))
+        most = max(room - shorter, (room + 1) // 2)
+        first = text[:most] if len(text) >= len(pair) else text[: room // 2 if shorter > room // 2 else shorter]
+        return [end, *first, end, *pair[: room - len(first)]], max(0, length - room)
+
+    def _classes(self, value: Any) -> list[int]:
+        several = isinstance(value, list | tuple)
+        return sorted(self._class(name) for name in (value if several else [value]))
+
+    def _class(self, value: Any) -> int:
+        name = _name(value, self._names)
+        if name not in self._index:
+            raise UserError(
+                f"data ({self.source.name}): label {name} is none of the {len(self.labels)} classes of train: "
+                f"{', '.join(self.labels[:20])}.{did_you_mean(str(name), self.labels)} Mend the row, or set task.labels."
+            )
+        return self._index[name]
+
+    @functools.cached_property
+    def _names(self) -> Sequence[str] | None:
+        return _names_of(self._feature)
+
+    def told(self, split: str) -> list[str]:
+        lost = self.store(split)["lost"].values
+        cut = int((lost > 0).sum())
+        if not cut:
+            return []
+        return [
+            f"{cut:,} of {len(lost):,} texts of {split} are longer than task.max_tokens={self.max_tokens}: their ends were "
+            f"left out, {int(lost.sum()):,} tokens"
+        ]
+
+    def collate(self, scoring: bool) -> Collate:
+        return _Collate(self.tokenizer.end_id, len(self.labels) if self.several else None)
+
+    def read(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> list[list[float]]:
+        """The probability of each class."""
+        return cast(Label, head).probabilities(hidden, batch).double().tolist()
+
+    def inputs(self, rows: Mapping[str, list[Any]]) -> list[Any]:
+        if "text_pair" not in rows:
+            return list(rows["text"])
+        return [list(pair) for pair in zip(rows["text"], rows["text_pair"], strict=True)]
+
+    def targets(self, rows: Mapping[str, list[Any]]) -> list[Any]:
+        """The number of the class; with several labels, 0 or 1 for each."""
+        found = [self._classes(value) for value in rows["label"]]
+        if not self.several:
+            return [classes[0] for classes in found]
+        return [[int(number in classes) for number in range(len(self.labels))] for classes in found]
+
+    def shown(self, output: Any) -> Any:
+        """The class of probabilities or of a target; the labels, where there can be several."""
+        if isinstance(output, int):
+            return self.labels[output]
+        if self.several:
+            return [name for name, value in zip(self.labels, output, strict=True) if value > 0.5]
+        return self.labels[int(np.argmax(output))]
+
+    def scorers(self) -> list[OutputMetric]:
+        return [metric() for metric in self.output_metrics]
+
+    def _weights(self) -> list[float]:
+        counts = Counter(self.store("train")["classes"].values.tolist())
+        total = sum(counts.values())
+        return [total / (len(self.labels) * max(1, counts[number])) for number in range(len(self.labels))]
+
+
+class _Collate:
+    """Tokens and classes to a batch."""
+
+    def __init__(self, end_id: int, several: int | None) -> None:
+        self.end_id = end_id
+        self.several = several  # how many labels there are, where a row can have several
+
+    def __call__(self, columns: dict[str, list[np.ndarray]]) -> Batch:
+        ids, segments = padded(columns["tokens"], self.end_id)
+        batch = Batch(input_ids=ids, num_tokens=torch.tensor(sum(map(len, columns["tokens"]))))
+        if segments is not None:
+            batch["segments"] = segments
+        batch["classes"] = self._classes(columns.get("classes"), len(ids))
+        return batch
+
+    def _classes(self, found: list[np.ndarray] | None, count: int) -> Tensor:
+        if self.several is None:
+            return torch.full((count,), IGNORE) if found is None else torch.tensor([int(one[0]) for one in found])
+        made = torch.full((count, self.several), float(IGNORE if found is None else 0))
+        for row, classes in enumerate(found or ()):
+            made[row, classes.astype(np.int64)] = 1.0
+        return made
+
+
+def _labels_of(source: Source) -> list[str]:
+    """The names of the classes that the rows of train have."""
+    feature = source.rows("train").features["label"]
+    values = set(_values(source))
+    if names := _names_of(feature):
+        return list(names)
+    kinds = {type(value) for value in values}
+    if len(kinds) > 1 or not kinds <= {int, str, bool}:
+        raise UserError(
+            f"data ({source.name}): a label is a whole number or a text, and the column label holds "
+            f"{' and '.join(sorted(kind.__name__ for kind in kinds))}. Set data.columns.label to the column of the classes."
+        )
+    return [str(value) for value in sorted(values)]
+
+
+def _values(source: Source) -> Iterator[Any]:
+    """Each label that stands in train. Raises UserError for a row without one."""
+    row = 0
+    for (values,) in batches_of(lambda: source.rows("train"), ["label"], BATCH_ROWS):
+        for value in values:
+            several = isinstance(value, list)
+            if value is None or (several and None in value):
+                raise UserError(f"data ({source.name}): row {row} of train has no label. Leave it out, or mend it.")
+            yield from value if several else [value]
+            row += 1
+
+
+def _name(value: Any, names: Sequence[str] | None) -> str:
+    return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else str(value)
+
+
+def _names_of(feature: Any) -> Sequence[str] | None:
+    """The names of the classes, where the data has them."""
+    inner = getattr(feature, "feature", feature)
+    return getattr(inner, "names", None)
+
+
+def _is_list(feature: Any) -> bool:
+    return hasattr(feature, "feature")

@@ -1,0 +1,53 @@
+"""Summarization: a text in fewer words."""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+from manyheads.data.fields import Fields
+from manyheads.data.source import Source
+from manyheads.metric.rouge import Rouge1, Rouge2, RougeL, RougeLsum
+from manyheads.task.text_to_text import TextToText
+from manyheads.tokenizer.base import Tokenizer
+
+
+@final
+class Summarization(TextToText):
+    """The column summary says what the column document says, in fewer words; `references` may hold several for scoring.
+
+    Args: see `TextToText`. The prompt of a network without an encoder ends as in GPT-2's experiment (Radford et al. 2019,
+    section 3.6).
+    """
+
+    fields = Fields(("document", "summary"), optional=("references",))
+    asked = Fields(("document",), optional=("summary", "references"))
+    output_metrics = (Rouge1, Rouge2, RougeL, RougeLsum)
+    source_field = "document"
+    target_field = "summary"
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        tokenizer: Tokenizer,
+        seed: int,
+        kind: str,
+        batch_size: int = 16,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        shuffle: bool = True,
+        max_source_tokens: int = 384,
+        max_target_tokens: int = 64,
+        prompt: str = "{source}\nTL;DR:",
+        num_beams: int = 4,
+        length_penalty: float = 1.0,
+        early_stopping: bool | Literal["never"] = False,
+        no_repeat_ngram: int = 3,
+    ) -> None:
+        super().__init__(
+            source=source, tokenizer=tokenizer, seed=seed, kind=kind, batch_size=batch_size,
+            eval_batch_size=eval_batch_size, num_workers=num_workers, shuffle=shuffle,
+            max_source_tokens=max_source_tokens, max_target_tokens=max_target_tokens, prompt=prompt,
+            num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping,
+            no_repeat_ngram=no_repeat_ngram,
+        )  # fmt: skip
