@@ -24,4 +24,7 @@ def test_a_batch_needs_its_input_ids_alone() -> None:
     batch = Batch(input_ids=torch.zeros(1, 2, dtype=torch.long))
     assert type(batch) is dict
     assert Batch.__required_keys__ == frozenset()
-    assert Batch.__optional_keys__ == {"input_ids", "labels", "positions", "segments", "examples", "num_bytes"}
+    assert Batch.__optional_keys__ == {
+        "input_ids", "labels", "positions", "segments", "examples", "num_bytes", "source_ids", "source_segments",
+        "token_types", "classes", "spans",
+    }  # fmt: skip

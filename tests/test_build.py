@@ -126,7 +126,7 @@ def test_the_yamls_were_found() -> None:
         "task": 1,
         "data": 7,
         "tokenizer": 7,
-        "model": 7,
+        "model": 10,
         "head": 1,
         "optim": 6,
         "trainer": 5,

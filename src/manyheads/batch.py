@@ -28,10 +28,9 @@ class Batch(TypedDict, total=False):
     positions: Tensor  # [B, T] int64, place within the segment, from 0; absent: 0..T-1 in every row
     segments: Tensor  # [B, T] int64, 1.. within a row, 0 on padding; absent: each row is one whole segment, unpadded.
     #                   A position attends only to positions of its own segment.
-    examples: (
-        Tensor  # [B, T] int64, which example of the split a position belongs to, NO_EXAMPLE on padding; or [B], where
-    )
-    #                   each row is one example
+    token_types: Tensor  # [B, T] int64, which text of a pair a token belongs to, from 0; absent: 0 everywhere
+    examples: Tensor  # [B, T] int64, which example of the split a position belongs to, NO_EXAMPLE on padding; or [B],
+    #                   where each row is one example
     num_bytes: Tensor  # [B] int64, bytes of raw text that the labels of a row stand for
     source_ids: Tensor  # [B, S] int64, what the encoder of an encoder-decoder reads; padding as in input_ids
     source_segments: Tensor  # [B, S] int64, 1 on tokens and 0 on padding; absent: no row is padded

@@ -11,6 +11,7 @@ from manyheads.batch import Batch
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
+from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
 from manyheads.model.hugging_face import from_hugging_face, to_hugging_face
 
@@ -230,6 +231,7 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
 
 OTHERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "EncoderDecoder": (EncoderDecoder, LLAMA | {"positions": "learned", "max_positions": 16, "num_encoder_layers": 1}),
+    "Encoder": (Encoder, LLAMA | {"token_types": 2, "embedding_norm": True, "norm_position": "post"}),
 }
 
 
@@ -251,5 +253,7 @@ def test_other_networks_keep_our_names_and_come_back(name: str, tied: bool) -> N
 
 def test_a_network_that_is_not_known_is_named() -> None:
     config, tensors = to_hugging_face(*model(OWN[0]))
-    with pytest.raises(UserError, match=r"architectures=Rnn is no network of manyheads, only Decoder, EncoderDecoder"):
+    with pytest.raises(
+        UserError, match=r"architectures=Rnn is no network of manyheads, only Decoder, EncoderDecoder, Encoder"
+    ):
         from_hugging_face(config | {"architectures": ["Rnn"]}, tensors)

@@ -13,6 +13,7 @@ from manyheads.batch import Batch
 from manyheads.decoding.cache import Cache
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
+from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
 from manyheads.model.memory import (
     activation_bytes,
@@ -253,3 +254,14 @@ def test_the_cache_of_an_encoder_decoder_holds_texts_and_sources() -> None:
         network(Batch(input_ids=torch.zeros(3, 2, dtype=torch.int64), **sources(network, 3, 17)), cache)
     assert cache.num_bytes == cache_bytes(build, batch_size=3, seq_len=17)
     assert sources(make()[0], 3, 17) == {}
+
+
+def test_an_encoder_has_activations_and_no_cache() -> None:
+    def build() -> tuple[Encoder, NextToken]:
+        network = Encoder(vocab_size=40, dim=16, num_layers=4, num_heads=4, dropout=0.1)
+        return network, NextToken(dim=16, vocab_size=40, weight=network.output_weight)
+
+    assert activation_bytes(build, batch_size=3, seq_len=24) == live_bytes(*build(), 3, 24)
+    kept = activation_bytes(build, batch_size=3, seq_len=24, recompute_every=1)
+    assert kept < 0.75 * activation_bytes(build, batch_size=3, seq_len=24)
+    assert cache_bytes(build, batch_size=3, seq_len=24) is None

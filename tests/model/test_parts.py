@@ -14,6 +14,7 @@ from manyheads.batch import Batch
 from manyheads.build import CONF_DIR
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
+from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
 from manyheads.model.memory import sources
 from manyheads.model.parts import Count, count_flops, count_parameters
@@ -186,3 +187,16 @@ def test_an_encoder_decoder_as_torch_counts(settings: dict[str, Any]) -> None:
     recompute_blocks(network, 1)
     head = 2 * 40 * 16
     assert count_flops(whole, 12).recomputed == found.forward - head
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"token_types": 2, "embedding_norm": True, "bias": True, "norm": "layernorm"}]
+)
+def test_an_encoder_as_torch_counts(settings: dict[str, Any]) -> None:
+    network = Encoder(vocab_size=40, dim=16, num_layers=3, num_heads=4, **settings)
+    whole = nn.ModuleDict({"network": network, "head": NextToken(dim=16, vocab_size=40, weight=network.output_weight)})
+    found, parts = count_flops(whole, 12), count_parameters(whole)
+    assert "other" not in parts
+    assert sum(count.total for count in parts.values()) == sum(p.numel() for p in whole.parameters())
+    assert found.forward == flops_by_torch(whole, training=False)
+    assert found.training == flops_by_torch(whole, training=True)

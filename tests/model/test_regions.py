@@ -13,6 +13,7 @@ from manyheads.batch import Batch
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
+from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
 from manyheads.model.regions import check_blocks, compile_blocks, is_compiled, recompute_blocks, repeated_blocks
 
@@ -289,4 +290,23 @@ def test_both_halves_of_an_encoder_decoder_are_compiled(monkeypatch: pytest.Monk
         torch.testing.assert_close(network(pairs(rows)).detach(), plain)
         seen.append(len(graphs))
     assert seen == [2, 4, 4, 4]
+    torch._dynamo.reset()
+
+
+def test_the_blocks_of_an_encoder_are_recomputed_and_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    network = Encoder(vocab_size=40, dim=16, num_layers=4, num_heads=4, init_std=0.3, dropout=0.3)
+    head = NextToken(dim=16, vocab_size=40, weight=network.output_weight)
+    loss, expected = gradients(network, head, batch(packed=True))
+    recompute_blocks(network, 2)
+    again, found = gradients(network, head, batch(packed=True))
+    assert torch.equal(loss, again)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    graphs: list[Any] = []
+    compile_with(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)
+    compile_blocks(network.eval())
+    network(batch())
+    assert len(graphs) > 0
+    assert all(block._compiled_call_impl is not None for block in network.layers.blocks)
     torch._dynamo.reset()

@@ -70,6 +70,13 @@ def check_transformer(
     return settings | {"num_kv_heads": kv_heads, "ff_dim": ff_dim}
 
 
+def check_encoder(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the derived ones filled in; raises UserError for those that do not fit together."""
+    if settings["token_types"] is not None:
+        check_count("model.token_types", settings["token_types"])
+    return check_transformer(settings)
+
+
 def _check_pairs(settings: dict[str, Any]) -> None:
     """Raises UserError for options of which one has no use, or no meaning, beside the other."""
     block, places = settings["block"], BLOCKS[settings["block"]]

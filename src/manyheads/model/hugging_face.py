@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
+from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
 from manyheads.model.layout.base import Layout, Tensors
 from manyheads.model.layout.gpt2 import GPT2
@@ -28,7 +29,7 @@ OWN = Own()
 LAYOUTS: tuple[Layout, ...] = (Llama(), Mistral(), Qwen3(), Mixtral(), GPT2(), OWN)
 """Tried in this order for a Decoder: the last one fits every network."""
 
-NETWORKS: dict[str, type[nn.Module]] = {network.__name__: network for network in (Decoder, EncoderDecoder)}
+NETWORKS: dict[str, type[nn.Module]] = {network.__name__: network for network in (Decoder, EncoderDecoder, Encoder)}
 """By the `architectures` of this package's own layout."""
 
 
