@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from manyheads.data.fields import Fields
 from manyheads.data.pydocs import PyDocs, pydocs
 
 SPLITS = ("train", "validation", "test")
@@ -64,25 +65,36 @@ def test_the_fingerprint_imports_neither_datasets_nor_the_documented_modules() -
     assert done.stdout.strip() == "[]"
 
 
+def asked(fields: Fields) -> PyDocs:
+    source = pydocs()
+    source.ask(fields)
+    return source
+
+
+def test_optional_fields_are_taken_along_where_the_view_has_them() -> None:
+    rows = asked(Fields(("context", "question"), ("answers",), ("id", "title"))).rows("test")
+    assert rows.column_names == ["context", "question", "answers", "id"]
+
+
 def test_rows_have_the_fields_asked_for_in_their_order() -> None:
-    label_first, label_alone = pydocs(fields=("label", "text")), pydocs(fields=("label",))
+    label_first, label_alone = asked(Fields((), ("label", "text"))), asked(Fields((), ("label",)))
     for split in SPLITS:
         assert label_first.rows(split).column_names == ["label", "text"]
         assert label_alone.rows(split).to_list() == [{"label": label} for label in label_first.rows(split)["label"]]
-    sources = [pydocs(), label_first, label_alone, pydocs(fields=("text", "label"))]
+    sources = [pydocs(), label_first, label_alone, asked(Fields(("text",), ("label",)))]
     assert len({source.fingerprint for source in sources}) == 4
 
 
 def test_texts_are_those_of_the_text_fields_row_by_row() -> None:
-    talks = pydocs(fields=("messages",))
+    talks = asked(Fields(("messages.content",)))
     said = [message["content"] for row in talks.rows("test").to_list() for message in row["messages"]]
     assert list(itertools.chain(*talks.texts("test"))) == said
-    labelled = pydocs(fields=("label", "text"))
+    labelled = asked(Fields(("text",), ("label",)))
     assert list(itertools.chain(*labelled.texts("test"))) == labelled.rows("test")["text"][:]
 
 
 def test_the_screen_is_told_what_a_row_is() -> None:
     assert len(pydocs().notes) == 1
-    assert pydocs(fields=("text", "label")).notes[1] == (
+    assert asked(Fields(("text",), ("label",))).notes[1] == (
         "each row: a docstring and which of 10 parts of the library it is from"
     )

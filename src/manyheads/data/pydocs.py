@@ -8,17 +8,18 @@ import json
 import sys
 import sysconfig
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from manyheads.data.cache import cached, fingerprint
 from manyheads.data.docstrings import module_files
+from manyheads.data.fields import TEXT, Fields
 from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.pydocs_split import split_groups
 from manyheads.data.pydocs_views import View, view_of
 from manyheads.data.source import SPLITS, Source
-from manyheads.data.split import BATCH_ROWS, batches_of, check_cut
+from manyheads.data.split import check_cut
 from manyheads.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,43 +29,46 @@ _LAYOUT = 1
 _CONTENT = "content"
 _ROWS = "rows.jsonl"
 _SIZES = "sizes.json"
-_TEXT = ("text",)
 
 
 @source_builder(TextOptions)
-def pydocs(*, validation_fraction: float = 0.05, fields: Sequence[str] = _TEXT) -> PyDocs:
-    """The topics of `pydoc` and the docstrings of the standard library, one row for each module or topic.
+def pydocs(*, validation_fraction: float = 0.05) -> PyDocs:
+    """The topics of `pydoc` and the docstrings of the standard library, one row for each module or topic; for tasks that need
+    more than texts, rows that are made of the docstrings.
 
     Args:
         validation_fraction: about which share of the bytes the validation split holds, and the test split as well.
-        fields: what a row has: text, or what another task asks for, made from docstrings (label, summary, answers).
     """
     check_cut(("validation", "test"), validation_fraction)
-    return PyDocs(validation_fraction=validation_fraction, fields=tuple(fields))
+    return PyDocs(validation_fraction=validation_fraction)
 
 
 @final
 class PyDocs(Source):
-    """The view of the documentation that has the fields asked for, as columns in their order.
+    """The view of the documentation that has the fields asked for.
 
     The view of texts has a column more, module. Modules are read as source, never imported, the first time; then they
     are cached. What repeats, spaces apart (in the other views: all but letters), is left out the second time, so none is
     in two splits. Validation and test hold about `validation_fraction` of the bytes each, whole modules, chosen by the
     hash of the module's name, in the other views from each part of the library by itself: a module that the text view
     trains on may be tested there.
-
-    Raises UserError when no view has the fields.
     """
 
-    def __init__(self, *, validation_fraction: float, fields: tuple[str, ...] = _TEXT) -> None:
+    def __init__(self, *, validation_fraction: float) -> None:
         super().__init__(name="pydocs", join_rows=False, validation_fraction=validation_fraction)
-        self._view: View = view_of(fields)
-        self._columns = [*fields, "module"] if self._view.fields == _TEXT else list(fields)
+        self.ask(TEXT)
+
+    def ask(self, fields: Fields) -> None:
+        """Takes the view that has the fields. Raises UserError when none has them."""
+        super().ask(fields)
+        self._view: View = view_of(fields.required)
+        further = [name for name in fields.optional if name in self._view.fields]
+        self._columns = [*fields.required, *(["module"] if fields == TEXT else further)]
 
     @property
     def fingerprint(self) -> str:
         content = (self._folder / _CONTENT).read_text(encoding="utf-8")
-        of_view = [] if self._view.fields == _TEXT else [self._columns]
+        of_view = [] if self.fields == TEXT else [self._columns]
         return fingerprint(_LAYOUT, content, self.validation_fraction, *of_view)
 
     @property
@@ -76,15 +80,10 @@ class PyDocs(Source):
         share = f"{self.validation_fraction:.3g}"
         python = f"the standard library of Python {sys.version.split()[0]}"
         said = [f"{python}; {share} of the text each for validation and test"]
-        return said if self._view.fields == _TEXT else [*said, f"each row: {self._view.said}"]
+        return said if self.fields == TEXT else [*said, f"each row: {self._view.said}"]
 
     def load(self, split: str) -> Dataset:
         return self._tables[split]
-
-    def texts(self, split: str) -> Iterator[list[str]]:
-        columns = [name for name in self._view.texts if name in self._columns]
-        for values in batches_of(lambda: self.rows(split), columns, BATCH_ROWS):
-            yield [text for row in zip(*values, strict=True) for value in row for text in _said(value)]
 
     @functools.cached_property
     def _tables(self) -> dict[str, Dataset]:
@@ -120,8 +119,3 @@ def _make(folder: Path, view: View, library: Path, files: Mapping[str, Path]) ->
     (folder / _ROWS).write_bytes(content)
     (folder / _SIZES).write_text(json.dumps(made.sizes), encoding="utf-8")
     (folder / _CONTENT).write_text(hashlib.sha256(content).hexdigest(), encoding="utf-8")
-
-
-def _said(value: Any) -> list[str]:
-    """The texts of a field: itself, or the contents of a talk's messages."""
-    return [value] if isinstance(value, str) else [message["content"] for message in value]

@@ -39,14 +39,12 @@ class View:
 
     Attributes:
         fields: the columns.
-        texts: those of them that hold text to learn a tokenizer from.
         said: what a row is, for the screen.
         make: makes the rows from the folder of a standard library and the files of its modules; imports none of them.
         split: how the modules of each group go to the splits.
     """
 
     fields: tuple[str, ...]
-    texts: tuple[str, ...]
     said: str
     make: Callable[[Path, Mapping[str, Path]], Made]
     split: Split = split_evenly
@@ -83,32 +81,28 @@ def _sizes(found: Iterable[Definition], topics: Mapping[str, str]) -> Sizes:
 
 
 _ALL = (
-    View(fields=("text",), texts=("text",), said="all the text of a module or topic", make=_texts, split=split_by_name),
+    View(fields=("text",), said="all the text of a module or topic", make=_texts, split=split_by_name),
     View(
         fields=("text", "label"),
-        texts=("text",),
         said=f"a docstring and which of {len(GROUPS)} parts of the library it is from",
         make=_defined(label_rows),
     ),
     View(
         fields=("document", "summary"),
-        texts=("document", "summary"),
         said="a docstring and its first sentence",
         make=_defined(lambda found: unique(summary_rows(found), "document")),
     ),
     View(
         fields=("context", "question", "answers", "id"),
-        texts=("context", "question"),
         said="a question about a signature and its docstring, which 15% leave open",
         make=_defined(question_rows),
     ),
     View(
         fields=("source", "target"),
-        texts=("source", "target"),
         said="a signature and what it is for",
         make=_defined(description_rows),
     ),
-    View(fields=("messages",), texts=("messages",), said="one to three questions and answers", make=_messages),
+    View(fields=("messages",), said="one to three questions and answers", make=_messages),
 )
 VIEWS: Mapping[tuple[str, ...], View] = {view.fields: view for view in _ALL}
 """By their fields."""
