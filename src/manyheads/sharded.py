@@ -78,7 +78,7 @@ def square_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
-    """nn.utils.clip_grad_norm_ also where only some of the parameters are in parts; the norm of the whole gradient, []."""
+    """nn.utils.clip_grad_norm_, also where only some parameters are in parts; the norm of the whole gradient, []."""
     if are_alike(parameters):
         return whole(nn.utils.clip_grad_norm_(parameters, limit))
     found = [p for p in parameters if p.grad is not None]
