@@ -135,13 +135,13 @@ def test_a_batch_of_ragged_prompts_is_each_prompt_alone(beams: int, context: int
         assert len({str(row) for row in together}) == len(PROMPTS)
 
 
-@pytest.mark.parametrize("penalty", [1.0, 3.0])
-def test_one_beam_is_greedy_choice(penalty: float) -> None:
-    """Whatever the penalty: a search that went on after the likeliest token was the end would be another one."""
+@pytest.mark.parametrize("stopping", [True, False, "never"])
+def test_one_beam_is_greedy_choice(stopping: Any) -> None:
+    """A search that went on after the likeliest token was the end would be another one."""
     for seed in (7, 10, 14):
         network, head = made(seed=seed)
         greedy = generate(network, head, PROMPTS, end_id=END, max_new_tokens=LENGTH)
-        found = search(network, head, PROMPTS, num_beams=1, length_penalty=penalty)
+        found = search(network, head, PROMPTS, num_beams=1, length_penalty=2.0, early_stopping=stopping)
         assert [[each.tokens for each in row] for row in found] == [[row] for row in greedy]
 
 
@@ -173,6 +173,17 @@ def test_when_a_search_ends_by_hand() -> None:
         assert found == [([1], pytest.approx(-0.6546666)), ([], pytest.approx(-0.6931472))]
     [found] = search(network, head, [[]], early_stopping="never", **settings)
     assert found == [([2] * 9, pytest.approx(-0.1609438)), ([1], pytest.approx(-0.6546666))]
+
+
+def test_a_penalty_below_zero_favours_the_present_length() -> None:
+    """Scores are sums times lengths. Two texts have ended after two steps, the worse with 2 ln(0.252) = -2.757. The beam of
+    2s has 2 ln(0.42) then and 3 ln(0.42) = -2.603 in the end; at the longest it would have 10 ln(0.42)."""
+    table = {(): (0.3, 0.28, 0.42), (1,): (0.9, 0.05, 0.05), (2,): (0.0, 0.0, 1.0), (2, 2): (1.0, 0.0, 0.0)}
+    network, head = scripted(lambda read: torch.tensor(table.get(tuple(read[1:]), (1.0, 0.0, 0.0))).log().tolist(), 3)
+    [found] = search(
+        network, head, [[]], num_beams=2, num_return=2, max_new_tokens=10, length_penalty=-1.0, early_stopping="never"
+    )
+    assert found == [([], pytest.approx(-1.2039728)), ([2, 2], pytest.approx(-2.6025018))]
 
 
 def test_no_text_is_made_up_where_fewer_are_possible() -> None:
