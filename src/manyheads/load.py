@@ -111,7 +111,8 @@ class LoadedLM:
     def samples(
         self, prompts: Sequence[str], *, num_samples: int = 1, **options: Unpack[OptionValues]
     ) -> Iterator[text.Sample]:
-        """Each text with its prompt, its number, its tokens and why it ended, in order; options as for `generate`."""
+        """Each text with its prompt, its number, its tokens, why it ended and, of a search, its score, in order; options
+        as for `generate`."""
         chosen = self._options(options, num_samples)
         return text.samples(self.network, self.head, self.tokenizer, _texts("prompts", prompts), chosen)
 

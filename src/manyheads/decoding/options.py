@@ -109,14 +109,14 @@ class Options:
             raise UserError(f"{key}={written(getattr(self, key))} does not go with {beams}: leave one of them out.")
 
     def _check_constraint(self) -> None:
-        if self.choices is not None:
-            check_choices(self.choices)
-        if self.regex is not None:
-            checked_grammar(self.regex)
         if self.choices is not None and self.regex is not None:
             raise UserError(
                 f"regex={self.regex} does not go with choices={written(self.choices)}: leave one of them out."
             )
+        if self.choices is not None:
+            check_choices(self.choices)
+        if self.regex is not None:
+            checked_grammar(self.regex)
 
     def _changed(self, *keys: str) -> list[str]:
         """Those of `keys` that are not at their defaults."""
