@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
@@ -27,12 +27,17 @@ LAYOUTS: tuple[Layout, ...] = (Llama(), Mistral(), Qwen3(), Mixtral(), GPT2(), O
 """Tried in this order: the last one fits every network."""
 
 
-def to_hugging_face(network: Decoder, head: NextToken, *, end_id: int | None = None) -> tuple[dict[str, Any], Tensors]:
+def to_hugging_face(
+    network: nn.Module, head: nn.Module, *, end_id: int | None = None
+) -> tuple[dict[str, Any], Tensors]:
     """What config.json and model.safetensors hold.
 
     `end_id` is the tokenizer's end-of-text token, which begins and ends a text. The tensors share no memory with one
-    another; the output matrix is left out when it is the embedding.
+    another; the output matrix is left out when it is the embedding. Of a network that is no Decoder, or under another head,
+    they have the names of the state dict.
     """
+    if type(network) is not Decoder or not isinstance(head, NextToken):  # what a subclass computes is not known here
+        return _as_it_is(network, head, end_id)
     layout = next(layout for layout in LAYOUTS if layout.fits(network.settings, head))
     tensors = {f"network.{name}": tensor.detach() for name, tensor in network.state_dict().items()}
     # the layers that look further ahead only serve training
@@ -53,6 +58,24 @@ def to_hugging_face(network: Decoder, head: NextToken, *, end_id: int | None = N
     if head.softcap is not None:
         config["final_logit_softcapping"] = head.softcap
     return config | layout.config(network.settings), layout.rename_out(tensors, network.settings)
+
+
+def _as_it_is(network: nn.Module, head: nn.Module, end_id: int | None) -> tuple[dict[str, Any], Tensors]:
+    tied = getattr(head, "weight", None) is network.output_weight
+    parts = {"network": network.state_dict(), "head": head.state_dict()}
+    tensors = {
+        f"{part}.{name}": tensor.detach().clone() for part, state in parts.items() for name, tensor in state.items()
+    }
+    if tied:
+        del tensors["head.weight"]
+    config = {
+        "model_type": Own.model_type,
+        "architectures": [type(network).__name__],
+        "bos_token_id": end_id,
+        "eos_token_id": end_id,
+        "tie_word_embeddings": tied,
+    }
+    return config, tensors
 
 
 def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], Tensors]:
