@@ -67,8 +67,12 @@ def check_length(cfg: DictConfig, network: Any) -> None:
     check_range("task.seq_len", seq_len, 1)
     if seq_len > longest:
         raise UserError(
-            f"task.seq_len={seq_len} is longer than the network's positions. Set task.seq_len={longest} or less, or "
-            f"model.max_positions={seq_len}."
+            f"task.seq_len={seq_len} is longer than the network's positions. Set task.seq_len={longest} or less"
+            + (
+                f": a resumed run keeps model.max_positions={longest}."
+                if cfg.get("resume")
+                else f", or model.max_positions={seq_len}."
+            )
         )
 
 

@@ -240,6 +240,13 @@ def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) ->
     return network, head
 
 
+def rebuilt(cfg: DictConfig, tokenizer: Tokenizer, run: Path) -> tuple[nn.Module, Head]:
+    """The same with the best weights of a run of that config."""
+    network, head = rebuild(cfg, tokenizer, cfg.allow)
+    load_weights(run, "best", network, head)
+    return network, head
+
+
 def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
     """The network and the head for a vocabulary of that size, on torch's default device."""
     network = build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
