@@ -24,12 +24,15 @@ from manyheads.model.layout.mistral import Mistral
 from manyheads.model.layout.mixtral import Mixtral
 from manyheads.model.layout.own import Own
 from manyheads.model.layout.qwen3 import Qwen3
+from manyheads.model.lstm import LSTM
 
 OWN = Own()
 LAYOUTS: tuple[Layout, ...] = (Llama(), Mistral(), Qwen3(), Mixtral(), GPT2(), OWN)
 """Tried in this order for a Decoder: the last one fits every network."""
 
-NETWORKS: dict[str, type[nn.Module]] = {network.__name__: network for network in (Decoder, EncoderDecoder, Encoder)}
+NETWORKS: dict[str, type[nn.Module]] = {
+    network.__name__: network for network in (Decoder, EncoderDecoder, Encoder, LSTM)
+}
 """By the `architectures` of this package's own layout."""
 
 
@@ -119,7 +122,7 @@ def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     with torch.device("meta"):
         network: Any = (_network_of(config) if layout is OWN else Decoder)(**settings)
     wanted = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}
-    wanted["head.weight"] = network.embedding.weight.shape
+    wanted["head.weight"] = torch.Size((network.vocab_size, network.dim))
     state = layout.rename_in(tensors, network.settings)
     if network.output_weight is not None and "network.embedding.weight" in state:
         state["head.weight"] = state["network.embedding.weight"]
