@@ -113,7 +113,8 @@ def explanations(function: Callable[..., Any]) -> dict[str, str]:
     """Argument -> what the docstrings of the function and of its shared options say of it."""
     options = getattr(function, "__manyheads_options__", None)
     shared: dict[str, str] = {}
-    for kind in reversed(inspect.getmro(options) if options else (Course,)):
+    bases = inspect.getmro(function) if inspect.isclass(function) else ()
+    for kind in reversed((*inspect.getmro(options), *bases) if options else (*bases, Course)):
         shared |= described(kind)
     known = parameters(function)
     return {name: text for name, text in shared.items() if name in known} | described(function)
@@ -135,7 +136,7 @@ def table(rows: list[Setting]) -> str:
     lines = ["| " + " | ".join(heads[name] for name in columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
         cells = {**row._asdict(), "key": f"`{row.key}`", "default": f"`{row.default}`" if row.default else ""}
-        lines.append("| " + " | ".join(cells[name].replace("|", "\\|") for name in columns) + " |")
+        lines.append("| " + " | ".join(cells[name].replace("|", "\\|").replace("\n", "\\n") for name in columns) + " |")
     return "\n".join(lines)
 
 

@@ -43,7 +43,6 @@ class Classification(ExampleTask):
     (`head.pool=first`); between two texts it stands once more. Longer ones lose their ends, which the run tells.
 
     Args:
-        source, tokenizer, seed, batch_size, eval_batch_size, num_workers, shuffle: see `ExampleTask`.
         max_tokens: of an example; the rest is left out, the longer text of a pair first.
         labels: the classes, in their order; None: those of the data (its names, or else what stands in train, sorted).
         balance: multiplies the loss of each class by rows / (classes x rows of the class), so that rare ones count as

@@ -32,7 +32,9 @@ class ExampleTask(Task):
     from the network (`read`) and what it should be (`targets`).
 
     Args:
-        source, tokenizer, seed: where rows come from, what makes tokens of them, what their order is made from.
+        source: where rows come from.
+        tokenizer: makes tokens of them.
+        seed: what the order of the training examples is made from.
         batch_size: examples in a training batch, per device.
         eval_batch_size: examples in a validation or test batch, per device; None: `batch_size`. No score depends on it.
         num_workers: processes that load training batches; 0: this one.

@@ -39,14 +39,15 @@ class TextToText(ExampleTask):
     source in it, and the target follows.
 
     Args:
-        source, tokenizer, seed, batch_size, eval_batch_size, num_workers, shuffle: see `ExampleTask`.
         kind: of the network.
         max_source_tokens: of a source; its end is left out beyond.
         max_target_tokens: of a target, its end token included; the rest is not learned, nor is where it ends. Also the
             longest output.
         prompt: what a network without an encoder reads, with {source} where the source stands.
-        num_beams, length_penalty, early_stopping, no_repeat_ngram: how outputs are searched for; see `beam_search`. One beam
-            is greedy.
+        num_beams: texts that are followed at once when outputs are searched for; 1: the likeliest token each time.
+        length_penalty: what a text's length is raised to before its score is divided by it; above 0 favours longer ones.
+        early_stopping: whether a search ends with as many finished texts as beams; never: only when no better one can come.
+        no_repeat_ngram: so many tokens in a row do not come twice in an output; 0: they may.
     """
 
     heads = frozenset({"NextToken"})
