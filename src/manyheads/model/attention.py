@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from manyheads.batch import Batch
 from manyheads.decoding.cache import Cache, causal_mask
+from manyheads.model.documents import attend_within
 from manyheads.model.norm import RMSNorm
 from manyheads.model.positions import Rotation
 
@@ -21,6 +23,7 @@ class Context(NamedTuple):
     is_causal: bool  # the plain causal mask, left to SDPA; then `mask` is None
     rotation: Rotation | None
     cache: Cache | None
+    documents: Sequence[int] | None = None  # the lengths of packed documents to be read one by one; then `mask` is None
 
 
 def attention_mask(
@@ -120,6 +123,8 @@ class Attention(nn.Module):
             # one more key and value of zeros, whose score is the sink's logit
             mask = _with_sinks(mask, self.sinks.to(query.dtype), query.shape[2], key.shape[2])
             key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
+        if context.documents is not None:
+            return attend_within(query, key, value, context.documents, dropout=dropout, grouped=self.grouped)
         if self.softcap is not None:
             return capped_attention(query, key, value, mask, softcap=self.softcap, dropout=dropout)
         return F.scaled_dot_product_attention(
