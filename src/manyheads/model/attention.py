@@ -3,6 +3,7 @@ what an encoder made of another."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from manyheads.batch import Batch
 from manyheads.decoding.cache import Cache, SourceCache, causal_mask
+from manyheads.model.documents import attend_within
 from manyheads.model.norm import RMSNorm
 from manyheads.model.positions import Rotation
 
@@ -30,6 +32,7 @@ class Context(NamedTuple):
     rotation: Rotation | None
     cache: Cache | None
     source: Source | None = None
+    documents: Sequence[int] | None = None  # the lengths of packed documents to be read one by one; then `mask` is None
 
 
 def attention_mask(
@@ -156,6 +159,8 @@ class Attention(nn.Module):
             # one more key and value of zeros, whose score is the sink's logit
             mask = _with_sinks(mask, self.sinks.to(query.dtype), query.shape[2], key.shape[2])
             key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
+        if context.documents is not None:
+            return attend_within(query, key, value, context.documents, dropout=dropout, grouped=self.grouped)
         if self.softcap is not None:
             return capped_attention(query, key, value, mask, softcap=self.softcap, dropout=dropout)
         return F.scaled_dot_product_attention(
