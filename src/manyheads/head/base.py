@@ -50,11 +50,12 @@ class Objective(NamedTuple):
 class Head(nn.Module, ABC):
     """The part of a model that knows the objective.
 
-    `kinds` names the kinds of networks (`network.kind`) whose hidden states it can read, `reads` the entry of a Batch that
-    says what is right.
+    `kinds` names the kinds of networks (`network.kind`) whose hidden states it can read, `refuses` says of others why not,
+    `reads` names the entry of a Batch that says what is right.
     """
 
     kinds: ClassVar[frozenset[str]]
+    refuses: ClassVar[Mapping[str, str]] = {}
     reads: ClassVar[str] = "labels"
 
     @abstractmethod

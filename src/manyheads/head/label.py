@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, final
 
 import torch
@@ -36,6 +36,9 @@ class Label(Head):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"causal", "bidirectional"})
+    refuses: ClassVar[Mapping[str, str]] = {
+        "encoder-decoder": "one text leaves its encoder or its decoder nothing to read"
+    }
     reads: ClassVar[str] = "classes"
 
     def __init__(

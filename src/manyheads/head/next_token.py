@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -45,6 +45,7 @@ class NextToken(Head):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"causal", "encoder-decoder"})
+    refuses: ClassVar[Mapping[str, str]] = {"bidirectional": "its positions see the token that comes next"}
 
     def __init__(
         self,

@@ -107,7 +107,9 @@ Usage: manyheads VERB ...
 
   train       train a model; with no argument, a small one on Python's documentation
   eval        score a run's weights on its validation and test split
+  predict     let a run's weights answer new rows
   generate    write text with a run's weights
+  families    tell which task goes with which head and which network
   model       tell what a network would cost: parameters, FLOPs, memory
   runs        list, compare and prune the runs on disk
 

@@ -63,12 +63,14 @@ class Scored(NamedTuple):
 class Task(pl.LightningDataModule, ABC):
     """Turns rows into batches for train, validation and test, and says what a network's answers are worth.
 
-    `heads` names the classes of heads that it can use, `fields` the columns of its rows, `metrics` what scores losses and
-    `output_metrics` what scores outputs, `monitor` the score of validation that picks the best weights. Its state in a
-    checkpoint is where training stands within an epoch.
+    `heads` names the classes of heads that it can use, `refuses` the kinds of networks that its batches are nothing for,
+    each with the reason, `fields` the columns of its rows, `metrics` what scores losses and `output_metrics` what scores
+    outputs, `monitor` the score of validation that picks the best weights. Its state in a checkpoint is where training
+    stands within an epoch.
     """
 
     heads: ClassVar[frozenset[str]]
+    refuses: ClassVar[Mapping[str, str]] = {}
     fields: ClassVar[Fields] = TEXT
     asked: ClassVar[Fields] = TEXT  # those that are there when something is asked of a trained model
     metrics: ClassVar[tuple[type[Metric], ...]]

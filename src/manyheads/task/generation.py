@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from typing import final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,7 @@ class Generation(Task):
     """
 
     heads = frozenset({"NextToken"})
+    refuses: ClassVar[Mapping[str, str]] = {"encoder-decoder": "a text alone leaves its encoder nothing to read"}
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
     monitor = "val/bits_per_byte"
 
