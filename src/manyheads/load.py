@@ -255,31 +255,48 @@ def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tup
     return network, build(cfg.head, "head", allow=allow, **{name: live[name] for name in live if name in known})
 
 
-def load_weights(path: str | Path, checkpoint: str | None, network: nn.Module, head: Head) -> None:
-    """Puts the weights of another run (`init=FOLDER`) into modules of the same shape. Raises UserError."""
+def load_weights(
+    path: str | Path, checkpoint: str | None, network: nn.Module, head: Head, allow: Iterable[str] = ()
+) -> list[str]:
+    """Puts the weights of another run (`init=FOLDER`) into modules of the same shape, and says what it left out: a head of
+    another class than that run's starts anew. Raises UserError."""
     file = find_checkpoint(path, checkpoint, "init")
-    fill(read_checkpoint(file), file, network, head)
+    content = read_checkpoint(file)
+    config, _ = parse_config(content["manyheads"]["config"], f"the config in {file}")
+    before = target_of(config.head, "head", allow)
+    if before is type(head):
+        fill(content, file, network, head)
+        return []
+    fill_part(content, file, "network.", network)
+    return [
+        f"the network starts from {path}; the head, {type(head).__name__}, starts anew: that run's was {before.__name__}"
+    ]
 
 
 def fill(content: dict[str, Any], file: Path, network: nn.Module, head: Head) -> None:
     """Copies a checkpoint's weights into the modules, also where each rank holds a part. Raises UserError for one that is missing or has another shape."""
-    saved = content["state_dict"]
     for prefix, module in (("network.", network), ("head.", head)):
-        own = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
-        wanted = module.state_dict()
-        for name, value in wanted.items():
-            if name not in own:
-                raise UserError(f"checkpoint {file} lacks {prefix}{name}: it is not whole, or of another network.")
-            if own[name].shape != value.shape:
-                raise UserError(
-                    f"checkpoint {file}: {prefix}{name} is {list(own[name].shape)} there and {list(value.shape)} here. "
-                    "Set model and tokenizer to those of that run."
-                )
-        for name in own.keys() - wanted.keys():
+        fill_part(content, file, prefix, module)
+
+
+def fill_part(content: dict[str, Any], file: Path, prefix: str, module: nn.Module) -> None:
+    """Copies those of a checkpoint's weights whose names begin with `prefix` into a module. Raises UserError as `fill` does."""
+    saved = content["state_dict"]
+    own = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
+    wanted = module.state_dict()
+    for name, value in wanted.items():
+        if name not in own:
+            raise UserError(f"checkpoint {file} lacks {prefix}{name}: it is not whole, or of another network.")
+        if own[name].shape != value.shape:
             raise UserError(
-                f"checkpoint {file} holds {prefix}{name}, which this network has not: it is of another network."
+                f"checkpoint {file}: {prefix}{name} is {list(own[name].shape)} there and {list(value.shape)} here. "
+                "Set model and tokenizer to those of that run."
             )
-        module.load_state_dict(sharded.parts_of(own, wanted))
+    for name in own.keys() - wanted.keys():
+        raise UserError(
+            f"checkpoint {file} holds {prefix}{name}, which this network has not: it is of another network."
+        )
+    module.load_state_dict(sharded.parts_of(own, wanted))
 
 
 def _texts(key: str, value: Any, *, one: bool = False) -> list[str]:

@@ -93,12 +93,13 @@ class _Parts(NamedTuple):
     task: Task
     network: nn.Module
     head: Head
+    notes: list[str]  # of the weights that it starts from
 
 
 def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: Sequence[str]) -> Results:
     console, make = RunConsole(quiet=not ranks.is_first()), functools.partial(build, allow=list(cfg.allow))
     with ranks.agreed():
-        resumed, source, tokenizer, task, network, head = _parts(cfg, folder, choices, make)
+        resumed, source, tokenizer, task, network, head, notes = _parts(cfg, folder, choices, make)
     run = _shared_folder(folder, choices, resumed)
     with contextlib.closing(console):
         with unmade_on_error(run, keep=resumed is not None or not ranks.is_first()), ranks.agreed():
@@ -108,7 +109,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
             console.log_to(run.log(ranks.rank()))
             metrics = compatibility.scores_of(task)
             record = Record(run, cfg, choices, argv, source=source, tokenizer=tokenizer, metrics=metrics,
-                            notes=task.notes, resumed=resumed)  # fmt: skip
+                            notes=[*task.notes, *notes], resumed=resumed)  # fmt: skip
             text = config_text(cfg, choices)
             lm = LM(network=network, head=head, metrics=task.metrics, budget=budget(cfg.trainer),
                     optimization=functools.partial(make, cfg.optim, "optim"),
@@ -121,7 +122,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
             if cfg.compile:
                 compile_blocks(network)
             if ranks.is_first():
-                screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed)
+                screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed, notes)
                 write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None,
                        functools.partial(_export, cfg, lm, run, tokenizer))  # fmt: skip
@@ -150,9 +151,9 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
     network, head = rebuild(cfg, tokenizer, cfg.allow)
     if every := cfg.get("activation_checkpointing"):  # a run from before this key existed can be resumed
         recompute_blocks(network, every)
-    if start := resumed.checkpoint if resumed else cfg.init:
-        load_weights(start, cfg.checkpoint, network, head)
-    return _Parts(resumed, source, tokenizer, task, network, head)
+    start = resumed.checkpoint if resumed else cfg.init
+    notes = load_weights(start, cfg.checkpoint, network, head, cfg.allow) if start else []
+    return _Parts(resumed, source, tokenizer, task, network, head, notes)
 
 
 def _checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]:

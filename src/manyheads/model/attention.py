@@ -149,7 +149,11 @@ class Attention(nn.Module):
         """What the new positions gather, [B, T, D], given their queries [B, H, T, K], and keys and values [B, G, T, K]."""
         if context.cache is not None:
             key, value = context.cache.update(layer, key, value)
-        mixed = self._mix(query, key, value, context.mask, context.is_causal)  # [B, H, T, K]
+        if context.documents is not None:
+            dropout = self.dropout if self.training else 0.0
+            mixed = attend_within(query, key, value, context.documents, dropout=dropout, grouped=self.grouped)
+        else:
+            mixed = self._mix(query, key, value, context.mask, context.is_causal)  # [B, H, T, K]
         return self.output(mixed.transpose(1, 2).flatten(-2))
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
@@ -159,8 +163,6 @@ class Attention(nn.Module):
             # one more key and value of zeros, whose score is the sink's logit
             mask = _with_sinks(mask, self.sinks.to(query.dtype), query.shape[2], key.shape[2])
             key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
-        if context.documents is not None:
-            return attend_within(query, key, value, context.documents, dropout=dropout, grouped=self.grouped)
         if self.softcap is not None:
             return capped_attention(query, key, value, mask, softcap=self.softcap, dropout=dropout)
         return F.scaled_dot_product_attention(

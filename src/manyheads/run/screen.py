@@ -40,6 +40,7 @@ def header(
     lm: LM,
     trainer: pl.Trainer,
     resumed: Resumed | None = None,
+    notes: Iterable[str] = (),
 ) -> None:
     """What is being trained: task, data, tokenizer, network, optimizer and budget, device, folder."""
     parameters, device = sum(p.numel() for p in lm.parameters()), trainer.strategy.root_device
@@ -65,7 +66,7 @@ def header(
     console.print(table)
     changed = data_note(resumed.record, task.source) if resumed else None
     before = value_of(resumed.results, "run/threads") if resumed and resumed.results else None
-    told = [*task.notes, *([changed] if changed else []), *threads_note(cfg.trainer.get("threads"), before)]
+    told = [*task.notes, *notes, *([changed] if changed else []), *threads_note(cfg.trainer.get("threads"), before)]
     tell_notes(console, [*told, *_warmup_note(cfg)])
     if resumed:
         _tell_resumed(console, cfg, resumed, task)
