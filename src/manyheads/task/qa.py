@@ -49,17 +49,26 @@ def qa(
     none, they are those of v2.0: exact, f1, has_ans_* and no_ans_*, and the threshold that they were computed with.
 
     Args:
-        source, tokenizer, seed, batch_size, eval_batch_size, num_workers, shuffle: see `ExampleTask`.
+        source, tokenizer, seed: where rows come from, what makes tokens of them, what their order is made from.
         kind, reads: of the network, and what its head reads.
+        batch_size: examples in a training batch, per device.
+        eval_batch_size: examples in a validation or test batch, per device; None: `batch_size`. No score depends on it.
+        num_workers: processes that load training batches; 0: this one.
+        shuffle: whether training examples are permuted in each epoch.
         unanswerable: whether a question may have no answer; None: whether one has none, in any split.
-        max_tokens: of a window: question and a part of the context. With head=span, as the next three.
-        stride: tokens from the beginning of a window's part of the context to that of the next.
-        max_answer_tokens: of an output.
-        threshold: the probability of no answer above which nothing is answered; None: the one with the best F1 on
-            validation, 0.5 where that is not scored.
-        template: what is read, with {question} and {context} where they stand. With head=next_token, as all that follow.
-        max_source_tokens, max_target_tokens, prompt: see `TextToText`.
-        num_beams, length_penalty, early_stopping, no_repeat_ngram: see `beam_search`; one beam is greedy.
+        max_tokens: head=span: of a window, which is a question and a part of its context.
+        stride: head=span: tokens from the beginning of a window's part of the context to that of the next.
+        max_answer_tokens: head=span: of an output.
+        threshold: head=span: the probability of no answer above which nothing is answered; None: the one with the best F1
+            on validation, 0.5 where that is not scored.
+        template: head=next_token: what is read, with {question} and {context} where they stand.
+        max_source_tokens: head=next_token: of what is read; its end is left out beyond.
+        max_target_tokens: head=next_token: of an answer, its end token included.
+        prompt: head=next_token: what a network without an encoder reads, with {source} where the filled template stands.
+        num_beams: head=next_token: how many are searched; one is greedy.
+        length_penalty: head=next_token: see `beam_search`.
+        early_stopping: head=next_token: see `beam_search`.
+        no_repeat_ngram: head=next_token: n tokens that no answer has twice; 0: any may come again.
 
     Raises:
         UserError: see `SpanAnswers` and `WrittenAnswers`; a setting of the one is changed with the head of the other.
