@@ -35,17 +35,21 @@ def rows(count: int, seed: int, unanswerable: bool) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.fixture
-def words(tmp_path: Path) -> list[str]:
-    """A small run on rows of which some have no answer."""
+def small_run(folder: Path, unanswerable: bool = True) -> list[str]:
+    """The words of a small run on rows that are written into a folder."""
     for split, count, seed in (("train", 24, 0), ("validation", 7, 3), ("test", 9, 5)):
-        lines = [json.dumps(row) for row in rows(count, seed, unanswerable=True)]
-        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines = [json.dumps(row) for row in rows(count, seed, unanswerable)]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [
-        "task=qa", "data=json", f"data.path={tmp_path}", "tokenizer=byte", "model.dim=16", "model.num_heads=2",
+        "task=qa", "data=json", f"data.path={folder}", "tokenizer=byte", "model.dim=16", "model.num_heads=2",
         "task.batch_size=4", "trainer.max_steps=6", "trainer.val_every_n_steps=3", "trainer.log_every_n_steps=2",
         "logger=csv", "++callbacks.sample_tokens=4", "++optim.warmup_steps=0",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    return small_run(tmp_path)
 
 
 SPAN = ["head=span", "model=encoder", "model.num_layers=1", "task.max_tokens=48", "task.stride=16"]
@@ -91,9 +95,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(form: str, words: list[str
 def test_rows_with_answers_alone_have_the_scores_of_the_first_version(
     words: list[str], cli: Cli, tmp_path: Path
 ) -> None:
-    for split in ("train", "validation", "test"):
-        lines = [json.dumps(row) for row in rows(9, 1, unanswerable=False)]
-        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = small_run(tmp_path, unanswerable=False)
     done = cli("train", *words, *SPAN)
     assert done.code == 0, done.err
     assert set(done.results["test"]) == {"loss", "exact_match", "f1"}

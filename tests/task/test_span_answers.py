@@ -121,7 +121,7 @@ def test_the_answer_of_a_row_is_the_best_of_its_windows() -> None:
         3: Window(1.0, 4, 4, 2.5),
     }
     found = made.joined("train", outputs)
-    assert found[0] == Answer("ef", 1 / (1 + math.exp(3.0)), 4, 5.0, -3.0)
+    assert found[0] == Answer("ef", pytest.approx(1 / (1 + math.exp(3.0))), 4, 5.0, -3.0)
     assert found[1] == Answer("x", pytest.approx(1 / (1 + math.exp(-1.5))), 0, 1.0, 1.5)
 
 

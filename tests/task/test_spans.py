@@ -27,8 +27,8 @@ TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     "byte": byte_tokenizer,
     "bpe": lambda: bpe(source=source(), vocab_size=275),
     "character": lambda: character(source=source()),
-    "wordpiece": lambda: wordpiece(source=source(), vocab_size=70),
-    "unigram": lambda: unigram(source=source(), vocab_size=40),
+    "wordpiece": lambda: wordpiece(source=source(), vocab_size=62),
+    "unigram": lambda: unigram(source=source(), vocab_size=34),
 }
 
 
