@@ -74,7 +74,9 @@ class Task(pl.LightningDataModule, ABC):
     fields: ClassVar[Fields] = TEXT
     asked: ClassVar[Fields] = TEXT  # those that are there when something is asked of a trained model
     metrics: ClassVar[tuple[type[Metric], ...]]
-    output_metrics: ClassVar[tuple[type[OutputMetric], ...]] = ()
+    output_metrics: tuple[
+        type[OutputMetric], ...
+    ] = ()  # of the class all that it may score; of a task what its data has
     monitor: ClassVar[str]
     source: Source
     tokenizer: Tokenizer

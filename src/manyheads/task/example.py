@@ -211,34 +211,42 @@ class ExampleTask(Task):
         store = self.store(split)
         return np.sum([store[column].lengths for column in self.columns], axis=0)
 
+    def joined(self, split: str, outputs: Mapping[int, Any]) -> Mapping[int, Any]:
+        """The output of each row of a split, by its number, given those of its examples; here a row is one example."""
+        rows = self.store(split).rows
+        return {int(rows[example]): output for example, output in outputs.items()}
+
     def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:
         """The scores of a split, given the outputs of its examples."""
-        chosen, targets = self._held_to(split, outputs)
-        found = [outputs[example] for example in chosen]
-        return {metric.name: metric.score(found, targets) for metric in self.scorers()}
+        found = self.joined(split, outputs)
+        chosen, targets = self._held_to(split, found)
+        return {metric.name: metric.score([found[row] for row in chosen], targets) for metric in self.scorers()}
 
-    def _held_to(self, split: str, outputs: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
-        """The examples in order, and the target of each."""
-        chosen = sorted(outputs)
-        rows = self.source.rows(split)[self.store(split).rows[chosen].tolist()] if chosen else {}
-        return chosen, self.targets(rows) if chosen else []
+    def _held_to(self, split: str, found: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
+        """The rows in order, and the target of each."""
+        chosen = sorted(found)
+        return chosen, self.targets(self.source.rows(split)[chosen]) if chosen else []
 
     def predictions(self, scored: Scored) -> Iterator[Prediction]:
-        """One line per example of the test split, in order."""
-        chosen, targets = self._held_to("test", scored.outputs)
-        outputs = [scored.outputs[example] for example in chosen]
+        """One line per row of the test split, in order."""
+        found = self.joined("test", scored.outputs)
+        chosen, targets = self._held_to("test", found)
+        outputs = [found[row] for row in chosen]
         each = {metric.name: metric.each(outputs, targets) for metric in self.scorers()}
         kept = {name: values for name, values in each.items() if values is not None}
-        rows = self.source.rows("test")[self.store("test").rows[chosen].tolist()] if chosen else {}
-        inputs = self.inputs(rows) if chosen else []
-        for place, example in enumerate(chosen):
+        inputs = self.inputs(self.source.rows("test")[chosen]) if chosen else []
+        losses: dict[int, float] = {}
+        for example in sorted(scored.loss):
+            row = int(self.store("test").rows[example])
+            losses[row] = losses.get(row, 0.0) + scored.loss[example]
+        for place, row in enumerate(chosen):
             line = Prediction(
-                id=int(self.store("test").rows[example]),
+                id=row,
                 input=inputs[place],
                 target=self.shown(targets[place]),
                 output=self.shown(outputs[place]),
                 score={name: values[place] for name, values in kept.items()},
             )
-            if example in scored.loss:
-                line["loss"] = scored.loss[example]
+            if row in losses:
+                line["loss"] = losses[row]
             yield line
