@@ -116,6 +116,10 @@ def _generate(argv: list[str]) -> int:
     return int(_load("manyheads.generate:generate_main")(argv) or EXIT_DONE)
 
 
+def _chat(argv: list[str]) -> int:
+    return int(_load("manyheads.chat:chat_main")(argv))
+
+
 def _model(argv: list[str]) -> int:
     return int(_load("manyheads.describe:describe_main")(argv))
 
@@ -128,6 +132,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
     "generate": _generate,
+    "chat": _chat,
     "model": _model,
     "runs": _runs,
 }

@@ -108,6 +108,7 @@ Usage: manyheads VERB ...
   train       train a model; with no argument, a small one on Python's documentation
   eval        score a run's weights on its validation and test split
   generate    write text with a run's weights
+  chat        talk with a run of task=chat
   model       tell what a network would cost: parameters, FLOPs, memory
   runs        list, compare and prune the runs on disk
 
