@@ -110,6 +110,11 @@ def cut_off(run: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def no_tokenizer(content: dict[str, Any]) -> None:
+    record = content["manyheads"]
+    record["config"] = re.sub(r"^tokenizer:\n(  .*\n)+", "", record["config"], flags=re.MULTILINE)
+
+
 def finished(run: Path) -> None:
     results = json.loads((run / "results.json").read_text())
     results["run"]["status"] = "done"
@@ -511,6 +516,8 @@ RUNS = [
     Fault("truncated: eval", EVAL, r"last\.ckpt is truncated or no checkpoint\. .*checkpoint=best", make=cut_off),
     Fault("truncated: generate", GENERATE, r"last\.ckpt is truncated or no checkpoint\. .*checkpoint=best", make=cut_off),
     Fault("truncated: init", BASE + "init={run} checkpoint=last", r"last\.ckpt is truncated or no checkpoint", make=cut_off),
+    Fault("no tokenizer to start from", BASE + "init={run} checkpoint=last",
+          r"init=\S*: the config in \S*last\.ckpt names no tokenizer\. Set init to ", make=checkpoint(no_tokenizer)),
     Fault("another kind of file", GENERATE, r"last\.ckpt is truncated or no checkpoint",
           make=instead("checkpoints/last.ckpt", b"some text")),
     Fault("another kind of checkpoint", EVAL, r"last\.ckpt is not one of manyheads: it has no entry 'manyheads'\.",

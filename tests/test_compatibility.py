@@ -59,7 +59,7 @@ def test_a_network_of_another_kind_names_those_that_fit(monkeypatch: pytest.Monk
         compatibility.check(config, {**choices, "model": "bert"})
     assert str(caught.value) == (
         "model=bert is bidirectional, and head=next_token needs causal or recurrent. "
-        "Set model=gpt2 or model=llama_1b or model=llama_8b or model=nano or model=small or model=tiny or "
+        "Set model=gpt2 or model=llama_1b or model=llama_8b or model=lstm or model=nano or model=small or model=tiny or "
         "model=transformer_512."
     )
 

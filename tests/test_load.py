@@ -1,6 +1,7 @@
 """Guards what a checkpoint gives back: the same network and tokenizer, no code run, and a plain word where it cannot."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,34 @@ def test_the_answer_has_the_shape_of_the_question(run: Path) -> None:
     assert [group[0] for group in groups] == [a, b]
     assert [len(group) for group in groups] == [2, 2]
     assert lm.generate([], max_new_tokens=5) == []
+
+
+def test_a_search_has_the_same_shapes_and_the_best_first(run: Path) -> None:
+    lm = load(run, device="cpu")
+    groups = lm.generate(["a", "b"], num_samples=3, num_beams=3, max_new_tokens=5)
+    assert [len(set(group)) for group in groups] == [3, 3]
+    assert lm.generate(["a", "b"], num_beams=3, max_new_tokens=5) == [group[0] for group in groups]
+    assert lm.generate("a", num_beams=3, max_new_tokens=5) == groups[0][0]
+    assert "".join(lm.stream("a", num_beams=3, max_new_tokens=5)) == groups[0][0]
+    scores = [sample.score for sample in lm.samples(["a"], num_samples=3, num_beams=3, max_new_tokens=5)]
+    assert None not in scores
+    assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+
+
+def test_fewer_texts_than_samples_stay_with_their_prompts(run: Path) -> None:
+    """Two choices for three places: groups that were counted off would mix the prompts."""
+    lm = load(run, device="cpu")
+    groups = lm.generate(["a", "b"], num_samples=3, num_beams=3, choices=["x", "yz"], early_stopping="never")
+    assert [sorted(group) for group in groups] == [["x", "yz"], ["x", "yz"]]
+
+
+def test_texts_of_one_form(run: Path) -> None:
+    pytest.importorskip("llguidance")
+    lm = load(run, device="cpu")
+    assert lm.generate("a", choices=["yes", "no"]) in ("yes", "no")
+    for options in ({"temperature": 0}, {"seed": 4}, {"num_beams": 3}):
+        text = lm.generate("a", regex="[0-9]{2,4}é", **options)  # type: ignore[call-overload]
+        assert re.fullmatch("[0-9]{2,4}é", text)
 
 
 def test_an_option_that_is_none_is_refused(run: Path) -> None:

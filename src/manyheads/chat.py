@@ -88,8 +88,9 @@ def chat(
 ) -> None:
     """Talks until the input ends. `options` are those of `LoadedLM.chat`. Raises UserError, before the model is loaded where
     that is possible."""
+    from manyheads.decoding.options import checked_options
     from manyheads.decoding.reply import ReplyOptions, check_talks
-    from manyheads.load import checked_options, load
+    from manyheads.load import load
     from manyheads.run.output import Output
     from manyheads.threads import set_threads
 

@@ -20,8 +20,8 @@ PLACEHOLDER_VOCABULARY = 1024
 def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -> nn.Module:
     """Raises UserError when task, head and network do not go together, naming the ones that would work.
 
-    The network, which is returned, is built without memory (on torch's meta device), so that a width that does not divide is found
-    before any data is read.
+    The network, which is returned, is built without memory (on torch's meta device), so that a width that does not
+    divide is found before any data is read.
     """
     task = target_of(cfg.task, "task", allow)
     head = target_of(cfg.head, "head", allow)
@@ -69,8 +69,12 @@ def check_length(cfg: DictConfig, network: Any) -> None:
         check_range(f"task.{name}", length, 1)
         if length > longest:
             raise UserError(
-                f"task.{name}={length} is longer than the network's positions. Set task.{name}={longest} or less, or "
-                f"model.max_positions={length}."
+                f"task.{name}={length} is longer than the network's positions. Set task.{name}={longest} or less"
+                + (
+                    f": a resumed run keeps model.max_positions={longest}."
+                    if cfg.get("resume")
+                    else f", or model.max_positions={length}."
+                )
             )
 
 

@@ -30,7 +30,7 @@ Takes what `manyheads train` takes. No data is read and no weight is made: the n
                 pass, uncompiled. With trainer=gpu, here or not, attention counts as fused; a CPU's with dropout is not.
                 Kernels need some room besides, and validating with averaged weights another copy of them
   KV cache      keys and values of task.batch_size texts of task.seq_len tokens, in float32, as `generate` keeps them;
-                layers with a window keep all of them too
+                layers with a window keep all of them too. Of a recurrent network its states, whatever the length
 
 keys of the command itself
   vocab_size=N             for a tokenizer whose vocabulary only the data tells; else tokenizer.vocab_size
@@ -73,7 +73,7 @@ class Description(TypedDict):
     parameters: dict[str, dict[str, int]]  # part, and "total" -> total, active
     flops_per_token: dict[str, int]  # forward, training, recomputed
     training_bytes: Memory
-    kv_cache_bytes: dict[str, int] | None  # per_token, per_batch; None: the network has no cache
+    kv_cache_bytes: dict[str, int] | None  # per_token, per_batch, or states; None: the network has no cache
 
 
 def describe_main(argv: Sequence[str]) -> int:
@@ -276,9 +276,11 @@ def tables(found: Description) -> list[Table]:
             made[2].add_row(name, "unknown" if size is None else size_text(size), remarks.get(name, ""))  # type: ignore[arg-type]
     cache = found["kv_cache_bytes"]
     if cache is not None:
-        made.append(_table("KV cache", ""))
-        made[3].add_row("a token", size_text(cache["per_token"]))
-        made[3].add_row(f"{found['batch_size']} x {found['seq_len']:,} tokens", size_text(cache["per_batch"]))
+        grows = cache["per_batch"] > found["batch_size"] * cache["per_token"]
+        made.append(_table("KV cache" if grows else "states in decoding", ""))
+        made[3].add_row("a token" if grows else "a text", size_text(cache["per_token"]))
+        rows = f"{found['batch_size']} x {found['seq_len']:,} tokens" if grows else f"{found['batch_size']} texts"
+        made[3].add_row(rows, size_text(cache["per_batch"]))
     return made
 
 

@@ -116,6 +116,7 @@ def generate(
     set_threads()
     with out_of_memory("Lower batch_size, context or max_new_tokens."):
         lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
+        _check_writable(lm, options)
         _tell_long_prompts(lm, prompts, options.get("context"))
         if out is not None:
             _write_lines(out, lm, prompts, options)
@@ -226,6 +227,13 @@ def _check_options(options: dict[str, Any]) -> None:
         if name not in known:
             raise UserError(f"{name} is no option of generate.{did_you_mean(name, known)}")
     Options(**options)
+
+
+def _check_writable(lm: LoadedLM, options: dict[str, Any]) -> None:
+    """Before a prompt is on the screen."""
+    from manyheads.decoding.options import Options
+
+    Options(**options).constraint(lm.tokenizer)
 
 
 def _tell_long_prompts(lm: LoadedLM, prompts: Sequence[str], context: int | None) -> None:

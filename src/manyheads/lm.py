@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -100,6 +101,7 @@ class LM(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Starts the clock of the budget; a resumed run takes the optimizer's settings that it is given now."""
+        self._total_steps = self._count_steps()  # only now is it known where a resumed run goes on
         for config in self.trainer.lr_scheduler_configs:
             assert isinstance(config.scheduler, LambdaLR)
             set_again(self.trainer.optimizers[0], config.scheduler, self._asked)
@@ -254,9 +256,21 @@ class LM(pl.LightningModule):
 
     def total_steps(self) -> float:
         """Optimizer steps that the step and epoch limits allow; infinity when only minutes or tokens limit the run."""
-        if self._total_steps is None:
-            self._total_steps = float(self.trainer.estimated_stepping_batches)
-        return self._total_steps
+        return self._count_steps() if self._total_steps is None else self._total_steps
+
+    def _count_steps(self) -> float:
+        """Those made, which another batch size or accumulation may have made, and those that the limits still allow."""
+        trainer = self.trainer
+        estimated = float(trainer.estimated_stepping_batches)  # of a run that begins
+        batches, together = trainer.num_training_batches, trainer.accumulate_grad_batches
+        if not trainer.max_epochs or trainer.max_epochs < 0 or math.isinf(batches):
+            return estimated
+        loop: Any = trainer.fit_loop
+        epochs, epoch = loop.epoch_progress.current, math.ceil(batches / together)
+        read = loop.epoch_loop.batch_progress.current.processed if epochs.ready > epochs.processed else 0
+        begun = epoch if read >= batches else read // together  # steps of the epoch that it is in
+        steps = trainer.global_step + (trainer.max_epochs - epochs.processed) * epoch - begun
+        return float(steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))
 
     def progress(self, step: int | None = None) -> float:
         """The share of the budget that is used, 0 to 1."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Unpack, overload
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -15,10 +15,10 @@ from manyheads import sharded
 from manyheads.build import build, target_of
 from manyheads.data.source import Source
 from manyheads.decoding import scoring, text
-from manyheads.decoding.options import Options, OptionValues
+from manyheads.decoding.options import Options, OptionValues, checked_options
 from manyheads.decoding.reply import ReplyOptions, ReplyPiece, ReplyValues, check_talks, reply
 from manyheads.decoding.scoring import Score
-from manyheads.errors import UserError, did_you_mean, written
+from manyheads.errors import UserError, written
 from manyheads.head.base import Head
 from manyheads.marks import callable_module
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
@@ -26,8 +26,6 @@ from manyheads.run.folder import parse_config
 from manyheads.signature import parameters
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
-
-T = TypeVar("T")
 
 
 class LoadedLM:
@@ -117,7 +115,8 @@ class LoadedLM:
     def samples(
         self, prompts: Sequence[str], *, num_samples: int = 1, **options: Unpack[OptionValues]
     ) -> Iterator[text.Sample]:
-        """Each text with its prompt, its number, its tokens and why it ended, in order; options as for `generate`."""
+        """Each text with its prompt, its number, its tokens, why it ended and, of a search, its score, in order; options
+        as for `generate`."""
         chosen = self._options(options, num_samples)
         return text.samples(self.network, self.head, self.tokenizer, _texts("prompts", prompts), chosen)
 
@@ -228,6 +227,13 @@ def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) ->
     return network, head
 
 
+def rebuilt(cfg: DictConfig, tokenizer: Tokenizer, run: Path) -> tuple[nn.Module, Head]:
+    """The same with the best weights of a run of that config."""
+    network, head = rebuild(cfg, tokenizer, cfg.allow)
+    load_weights(run, "best", network, head)
+    return network, head
+
+
 def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
     """The network and the head for a vocabulary of that size, on torch's default device."""
     network = build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
@@ -261,15 +267,6 @@ def fill(content: dict[str, Any], file: Path, network: nn.Module, head: Head) ->
                 f"checkpoint {file} holds {prefix}{name}, which this network has not: it is of another network."
             )
         module.load_state_dict(sharded.parts_of(own, wanted))
-
-
-def checked_options(kind: Callable[..., T], values: Mapping[str, Any], verb: str) -> T:
-    """Options of a kind. Raises UserError for a name that it has not, with the nearest, and as the kind does."""
-    known = parameters(kind)
-    for name in values:
-        if name not in known:
-            raise UserError(f"{name} is no option of {verb}.{did_you_mean(name, known)}")
-    return kind(**values)
 
 
 def _texts(key: str, value: Any, *, one: bool = False) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from manyheads.errors import Interrupted, UserError
 from manyheads.head.base import Head
 from manyheads.launch import train_ranks
 from manyheads.lm import LM
-from manyheads.load import build_task, fill, load_weights, rebuild
+from manyheads.load import build_task, load_weights, rebuild, rebuilt
 from manyheads.logger.base import RunLogger
 from manyheads.logger.csv import CsvLog
 from manyheads.marks import callable_module
@@ -123,11 +123,9 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
             if ranks.is_first():
                 screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed)
                 write_config(run, text)  # last: a resume that is refused leaves the folder as it was
-        results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
+        results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None,
+                       functools.partial(_export, cfg, lm, run, tokenizer))  # fmt: skip
         if ranks.is_first():
-            if sharded.is_sharded(lm):
-                network, head = _whole(cfg, tokenizer, run.checkpoint("best"))
-            export(run, network, head, tokenizer, results)
             screen.tell_notes(console, task.closing_notes)
             screen.summary(console, run, results)
         return results
@@ -223,6 +221,10 @@ def _given_tokenizer(cfg: DictConfig, choices: dict[str, str], resumed: Resumed 
     file = find_checkpoint(cfg.init, cfg.checkpoint, "init")
     content = read_checkpoint(file)
     config, stamp = parse_config(content["manyheads"]["config"], str(file))
+    if "tokenizer" not in config:
+        raise UserError(
+            f"init={cfg.init}: the config in {file} names no tokenizer. Set init to the folder of a whole run."
+        )
     cfg.tokenizer = config.tokenizer
     choices["tokenizer"] = dict(stamp.get("choices") or {}).get("tokenizer", "custom")
     return read_tokenizer(content, file)
@@ -263,38 +265,41 @@ def _logger(node: DictConfig, key: str, cfg: DictConfig, make: Any, live: dict[s
         raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
 
 
-def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Path | None) -> Results:
-    """Trains, scores the best weights, and leaves results.json and the loggers closed, however it ends."""
-    loggers = list(trainer.loggers)
+def _fit(
+    trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Path | None, export: Callable[[Results], None]
+) -> Results:
+    """Trains, scores and exports the best weights, and leaves results.json and the loggers closed, however it ends. That it
+    is done is written when all else is there: until then a run that was killed can be resumed."""
+    loggers, scores = list(trainer.loggers), dict[str, float]()
     clock = next(callback for callback in trainer.callbacks if isinstance(callback, Throughput))  # type: ignore[attr-defined]
     record.loggers = loggers
     record.write("running", lm)
     try:
         trainer.fit(lm, datamodule=task, ckpt_path=checkpoint, weights_only=True)
         scores = score(trainer, lm, task, record.folder.checkpoint("best"))
+        record.provenance["notes"] += task.closing_notes
         if ranks.is_first():
             write_predictions(record.folder.predictions, task, lm)
+            export(record.results("done", lm, scores, clock.seconds()))
+        for logger in loggers:
+            logger.log_metrics({name: scores[name] for name in scores if name.startswith("test/")}, lm.steps_done)
+        results = record.write("done", lm, scores, clock.seconds())
     except BaseException as error:
         status: Status = "interrupted" if isinstance(error, Interrupted) else "failed"
         if record.folder.checkpoint("last").is_file():
             error.add_note(f"Go on from the last checkpoint with: {resume_command(record.folder.path)}")
         with contextlib.suppress(OSError):  # of a full disk the first complaint says more
-            record.write(status, lm, lm.scores, clock.seconds())
+            record.write(status, lm, scores or lm.scores, clock.seconds())
         _close(loggers, status)
         raise
-    record.provenance["notes"] += task.closing_notes
-    results = record.write("done", lm, scores, clock.seconds())
-    for logger in loggers:
-        logger.log_metrics({name: value for name, value in scores.items() if name.startswith("test/")}, lm.steps_done)
     _close(loggers, "done")
     return results
 
 
-def _whole(cfg: DictConfig, tokenizer: Tokenizer, checkpoint: Path) -> tuple[nn.Module, Head]:
-    """Network and head with a checkpoint's weights, where this rank holds only a part of them."""
-    network, head = rebuild(cfg, tokenizer, cfg.allow)
-    fill(read_checkpoint(checkpoint), checkpoint, network, head)
-    return network, head
+def _export(cfg: DictConfig, lm: LM, run: RunFolder, tokenizer: Tokenizer, results: Results) -> None:
+    # of weights that are sharded this rank holds a part
+    network, head = rebuilt(cfg, tokenizer, run.path) if sharded.is_sharded(lm) else (lm.network, lm.head)
+    export(run, network, head, tokenizer, results)
 
 
 def _close(loggers: Sequence[Logger], status: Status) -> None:

@@ -34,7 +34,7 @@ A language model trained with manyheads {version}: task {task}, data {data}, net
 def export(folder: RunFolder, network: nn.Module, head: nn.Module, tokenizer: Tokenizer, results: Results) -> None:
     """Writes the export folder beside the old one and swaps them. Of a tokenizer with a chat template, the template too, and
     that a turn's end ends a text."""
-    config, tensors = to_hugging_face(network, head, end_id=tokenizer.end_id)  # type: ignore[arg-type]
+    config, tensors = to_hugging_face(network, head, end_id=tokenizer.end_id)
     beside = folder.path / "export.tmp"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
@@ -50,7 +50,7 @@ def export(folder: RunFolder, network: nn.Module, head: nn.Module, tokenizer: To
     (beside / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (beside / "README.md").write_text(_card(config, results), encoding="utf-8")
     shutil.rmtree(folder.export, ignore_errors=True)
-    beside.rename(folder.export)
+    beside.replace(folder.export)
 
 
 def _card(config: dict[str, Any], results: Results) -> str:

@@ -102,17 +102,17 @@ class Record:
             "wall_seconds": round(self._seconds_before + time.perf_counter() - self._started, 3),
         }
 
-    def write(
+    def results(
         self, status: Status, lm: LM, scores: dict[str, float] | None = None, train_seconds: float = 0.0
     ) -> Results:
-        """Writes results.json as things stand."""
+        """What results.json says as things stand."""
         scores = scores or {}
         train_seconds += self._train_before
         run = {**self._state(lm), "status": status, "train_seconds": round(train_seconds, 3)}
         perf: dict[str, float] = {"peak_memory_bytes": peak_memory_bytes()}
         if train_seconds > 0:
             perf["tokens_per_sec"] = round(lm.tokens_seen / train_seconds, 1)
-        results: Results = {
+        return {
             "schema": SCHEMA,
             "val": _stage(scores, "val"),
             "test": _stage(scores, "test"),
@@ -120,6 +120,12 @@ class Record:
             "run": run,
             "directions": self._directions,
         }  # type: ignore[typeddict-item]
+
+    def write(
+        self, status: Status, lm: LM, scores: dict[str, float] | None = None, train_seconds: float = 0.0
+    ) -> Results:
+        """Writes results.json as things stand."""
+        results = self.results(status, lm, scores, train_seconds)
         if ranks.is_first():
             write_results(self.folder.results, results)
         return results
