@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -38,7 +39,7 @@ def bigram(
     before: Counter[int] = Counter()
     tokens: Counter[int] = Counter()
     for reply in train:
-        pairs.update(zip(reply, reply[1:], strict=False))
+        pairs.update(itertools.pairwise(reply))
         before.update(reply[:-1])
         tokens.update(reply[1:])
     total = tokens.total() + added * vocab_size
@@ -47,4 +48,4 @@ def bigram(
         prior = (tokens[token] + added) / total
         return -math.log2((pairs[first, token] + strength * prior) / (before[first] + strength))
 
-    return sum(cost(*pair) for reply in test for pair in zip(reply, reply[1:], strict=False)) / num_bytes
+    return sum(cost(*pair) for reply in test for pair in itertools.pairwise(reply)) / num_bytes
