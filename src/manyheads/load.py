@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack, overload
+from typing import Any, Unpack, overload
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -15,8 +15,10 @@ from manyheads import sharded
 from manyheads.build import build, target_of
 from manyheads.data.source import Source
 from manyheads.decoding import scoring, text
-from manyheads.decoding.options import Options, OptionValues
-from manyheads.errors import UserError, did_you_mean, written
+from manyheads.decoding.options import Options, OptionValues, checked_options
+from manyheads.decoding.reply import ReplyOptions, ReplyPiece, ReplyValues, check_talks, reply
+from manyheads.decoding.scoring import Score
+from manyheads.errors import UserError, written
 from manyheads.head.base import Head
 from manyheads.marks import callable_module
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
@@ -54,7 +56,9 @@ class LoadedLM:
         self.config = config
         self.checkpoint = checkpoint
         self.record = record
-        limits = [OmegaConf.select(config, "task.seq_len"), network.max_positions]
+        limits = [OmegaConf.select(config, key) for key in ("task.seq_len", "task.max_tokens")] + [
+            network.max_positions
+        ]
         self.context: int | None = min((limit for limit in limits if isinstance(limit, int)), default=None)
 
     @property
@@ -116,6 +120,24 @@ class LoadedLM:
         chosen = self._options(options, num_samples)
         return text.samples(self.network, self.head, self.tokenizer, _texts("prompts", prompts), chosen)
 
+    def chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[ReplyValues]) -> str:
+        """What the assistant says next in a dialogue: a list of {"role", "content"} that ends with a user's turn.
+
+        Options, with their defaults: max_new_tokens=200, temperature=0.8 (0: always the likeliest token), top_k=None, top_p=None,
+        min_p=None, repetition_penalty=1.0, seed=1, context=None (most tokens of history and reply; None: as many as in
+        training). Of a longer history the first exchanges are left out, and the system turn stays. No message can forge a
+        marker. Raises UserError for a run that learned no dialogues, messages that are none, and a value out of range.
+        """
+        return "".join(piece.text for piece in self.reply(messages, **options))
+
+    def reply(self, messages: Sequence[Mapping[str, str]], **options: Unpack[ReplyValues]) -> Iterator[ReplyPiece]:
+        """The pieces of what `chat` would return, as they come; with the last one, why it ended: "end" or "length"."""
+        check_talks(self.tokenizer, self.folder or self.checkpoint)
+        chosen = checked_options(ReplyOptions, options, "chat")
+        if chosen.context is None:
+            chosen = dataclasses.replace(chosen, context=self.context)
+        return reply(self.network, self.head, self.tokenizer, messages, chosen)
+
     def score(self, texts: str | Sequence[str], *, stride: int | None = None, batch_size: int = 16) -> Score:
         """How well the model predicts the texts, each a document of its own; counted as the test figures are.
 
@@ -138,43 +160,8 @@ class LoadedLM:
         return Score(loss_sum, tokens, sum(len(each.encode()) for each in texts))
 
     def _options(self, values: OptionValues, num_samples: int = 1) -> Options:
-        known = Options.__dataclass_fields__
-        for name in values:
-            if name not in known:
-                raise UserError(f"{name} is no option of generate.{did_you_mean(name, known)}")
-        context = values.get("context")
-        return Options(**{**values, "context": self.context if context is None else context}, num_samples=num_samples)
-
-
-class Score(NamedTuple):
-    """Sums over the texts, so that scores of several calls can be added."""
-
-    loss_sum: float  # nats
-    tokens: int  # labels: the tokens of the texts and one end token each
-    bytes: int  # of the texts in UTF-8
-
-    def __add__(self, other: Score) -> Score:  # type: ignore[override]
-        """The score of both groups of texts together."""
-        return Score(self.loss_sum + other.loss_sum, self.tokens + other.tokens, self.bytes + other.bytes)
-
-    def __radd__(self, other: Score | int) -> Score:
-        """Lets `sum` add scores, which begins with 0."""
-        return self if isinstance(other, int) else other + self
-
-    @property
-    def loss(self) -> float:
-        """Nats per token."""
-        return self.loss_sum / self.tokens
-
-    @property
-    def perplexity(self) -> float:
-        """exp(sum of losses / tokens)."""
-        return math.exp(self.loss)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Bits per byte of raw text: comparable between tokenizers."""
-        return self.loss_sum / math.log(2) / self.bytes
+        chosen = checked_options(Options, {**values, "num_samples": num_samples}, "generate")
+        return chosen if chosen.context is not None else dataclasses.replace(chosen, context=self.context)
 
 
 def load(

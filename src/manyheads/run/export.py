@@ -14,6 +14,7 @@ from manyheads.model.hugging_face import to_hugging_face
 from manyheads.run.folder import RunFolder
 from manyheads.run.results import Results
 from manyheads.tokenizer.base import Tokenizer
+from manyheads.tokenizer.chat_template import ChatTemplate
 
 CARD = """---
 library_name: {library}
@@ -31,7 +32,8 @@ A language model trained with manyheads {version}: task {task}, data {data}, net
 
 
 def export(folder: RunFolder, network: nn.Module, head: nn.Module, tokenizer: Tokenizer, results: Results) -> None:
-    """Writes the export folder beside the old one and swaps them."""
+    """Writes the export folder beside the old one and swaps them. Of a tokenizer with a chat template, the template too, and
+    that a turn's end ends a text."""
     config, tensors = to_hugging_face(network, head, end_id=tokenizer.end_id)
     beside = folder.path / "export.tmp"
     shutil.rmtree(beside, ignore_errors=True)
@@ -41,6 +43,10 @@ def export(folder: RunFolder, network: nn.Module, head: nn.Module, tokenizer: To
     (beside / "tokenizer.json").write_text(tokenizer.backend.to_str(pretty=True), encoding="utf-8")
     end = tokenizer.backend.id_to_token(tokenizer.end_id)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": end, "eos_token": end}
+    if tokenizer.chat_template is not None:
+        settings["chat_template"] = tokenizer.chat_template
+        ends = {"bos_token_id": tokenizer.end_id, "eos_token_id": [ChatTemplate(tokenizer).turn_end, tokenizer.end_id]}
+        (beside / "generation_config.json").write_text(json.dumps(ends, indent=2) + "\n", encoding="utf-8")
     (beside / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (beside / "README.md").write_text(_card(config, results), encoding="utf-8")
     shutil.rmtree(folder.export, ignore_errors=True)

@@ -110,6 +110,7 @@ Usage: manyheads VERB ...
   predict     let a run's weights answer new rows
   generate    write text with a run's weights
   families    tell which task goes with which head and which network
+  chat        talk with a run of task=chat
   model       tell what a network would cost: parameters, FLOPs, memory
   runs        list, compare and prune the runs on disk
 

@@ -35,6 +35,7 @@ class Prediction(TypedDict, total=False):
 
     id: int  # the example's number in the split, from 0; of texts, those that are empty are not counted
     loss: float  # sum in nats
+    losses: list[float]  # of each reply of a dialogue, in nats; `loss` is their sum
     tokens: int  # labels that the sum is over
     bytes: int  # of raw text in UTF-8
     bits_per_byte: float
@@ -50,6 +51,7 @@ class Shown(NamedTuple):
     prompt: str  # as it is shown
     ids: list[int]  # what the network goes on from
     source: list[int] | None = None  # what an encoder reads
+    ends: frozenset[int] = frozenset()  # tokens that end it, besides the end of a text
 
 
 class Scored(NamedTuple):
