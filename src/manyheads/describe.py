@@ -137,8 +137,8 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
 
     from manyheads import compatibility
     from manyheads.build import build, check_tree, complete
-    from manyheads.load import assemble
     from manyheads.model import memory, parts, regions
+    from manyheads.rebuild import assemble
     from manyheads.run.root import check_root
     from manyheads.trainer import check_precision, choose_precision, is_on_gpu
 

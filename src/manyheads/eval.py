@@ -17,8 +17,8 @@ from manyheads.data.source import Source
 from manyheads.errors import UserError, check_range, out_of_memory, written
 from manyheads.launch import run_ranks
 from manyheads.lm import LM
-from manyheads.load import build_task, rebuild
 from manyheads.model.regions import compile_blocks
+from manyheads.rebuild import build_task, rebuild
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
 from manyheads.run.output import Output
 from manyheads.run.root import check_root

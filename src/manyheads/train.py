@@ -11,25 +11,24 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from manyheads import compatibility, ranks, sharded
 from manyheads.atomic import clear_unfinished
-from manyheads.build import CONF_DIR, build, check_installed, check_tree, complete, target_of
+from manyheads.build import CONF_DIR, build, target_of
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
 from manyheads.callbacks.interrupt import resume_command
 from manyheads.callbacks.throughput import Throughput
+from manyheads.checked import check_countable, checked
 from manyheads.data.source import Source
 from manyheads.errors import Interrupted, UserError
 from manyheads.head.base import Head
 from manyheads.launch import train_ranks
 from manyheads.lm import LM
-from manyheads.load import build_task, load_weights, rebuild, rebuilt
-from manyheads.logger.base import RunLogger
-from manyheads.logger.csv import CsvLog
+from manyheads.logger.build import close_all, loggers_of
 from manyheads.marks import callable_module
 from manyheads.model.regions import compile_blocks, recompute_blocks
+from manyheads.rebuild import build_task, load_weights, rebuild, rebuilt
 from manyheads.run import screen
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.compose import compose
@@ -49,18 +48,13 @@ from manyheads.run.folder import (
 from manyheads.run.record import Record
 from manyheads.run.results import Results, Status
 from manyheads.run.resume import Resumed, check_resume
-from manyheads.run.root import check_root
 from manyheads.run.scoring import score, write_predictions
 from manyheads.signature import parameters
-from manyheads.strategy import OWN, check_network
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.trainer import budget, is_on_gpu
 
 RUNS = Path("outputs/runs")
-
-LIGHTNINGS_FOLDERS = ("save_dir", "root_dir")
-"""Where Lightning's own loggers write, by their arguments: into the run's folder, whatever a config from elsewhere says."""
 
 
 def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: Sequence[str] | None = None) -> Results:
@@ -73,7 +67,7 @@ def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: S
     argv = argv or sys.argv
     with ranks.joined(is_on_gpu(OmegaConf.select(cfg, "trainer.accelerator") or "auto")):
         with ranks.agreed():
-            cfg, devices = _checked(cfg, choices)
+            cfg, devices = checked(cfg, choices)
         if devices > 1 and not ranks.started():
             return train_ranks(devices, cfg, folder, choices, argv)
         return _train(cfg, folder, choices, argv)
@@ -116,7 +110,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                     record=record.for_checkpoint(text), outputs=task.outputs)  # fmt: skip
             callbacks = make(cfg.callbacks, "callbacks", folder=run.path, metrics=metrics, task=task,
                              console=console, seed=cfg.seed)  # fmt: skip
-            loggers = _loggers(cfg, make, run, record, resumed)
+            loggers = loggers_of(cfg, make, run, record, resumed)
             trainer = make(cfg.trainer, "trainer", folder=run.path, callbacks=callbacks, loggers=loggers,
                            checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic or None)  # fmt: skip
             if cfg.compile:
@@ -140,7 +134,7 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     source = make(cfg.data, "data")
     source.ask(target_of(cfg.task, "task", cfg.allow).fields)  # type: ignore[attr-defined]
-    _check_countable(cfg, source)
+    check_countable(cfg, source)
     tokenizer = _given_tokenizer(cfg, choices, resumed) or make(cfg.tokenizer, "tokenizer", source=source)
     task = build_task(cfg, source, tokenizer)
     task.prepare()
@@ -156,41 +150,6 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
     return _Parts(resumed, source, tokenizer, task, network, head, notes)
 
 
-def _checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]:
-    """The config with every default written out, and the number of devices, after all that can be found out before data
-    is read."""
-    check_root(cfg)
-    check_tree(cfg, cfg.allow)
-    cfg = complete(cfg, cfg.allow)
-    budget(cfg.trainer)
-    network = compatibility.check(cfg, choices, cfg.allow)
-    made = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())
-    devices = made.world_size
-    check_network(made.strategy, network, compiled=cfg.compile)
-    _check_alone(cfg, devices)
-    for name, node in cfg.logger.items():
-        if node:
-            check_installed(node, f"logger.{name}", cfg.allow)
-    return cfg, devices
-
-
-def _check_alone(cfg: DictConfig, devices: int) -> None:
-    """Raises UserError for what one device with all weights must do, and for machines that nothing has started."""
-    strategy = cfg.trainer.get("strategy")
-    for name in ("find_lr", "find_batch_size"):
-        if cfg.callbacks.get(name) and devices > 1:
-            raise UserError(f"callbacks.{name}=true looks on one device, not {devices}: set trainer.devices=1.")
-        if cfg.callbacks.get(name) and strategy in OWN:
-            raise UserError(f"callbacks.{name}=true does not go with trainer.strategy={strategy}: set trainer=auto.")
-    if devices == 1:
-        return
-    if cfg.trainer.get("num_nodes", 1) > 1 and not ranks.started():
-        raise UserError(
-            f"trainer.num_nodes={cfg.trainer.num_nodes}: on each machine, start it with torchrun --nnodes "
-            f"{cfg.trainer.num_nodes} --nproc-per-node DEVICES --rdzv-endpoint HOST:PORT train.py ..."
-        )
-
-
 def settle(cfg: DictConfig, found: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes into the config what only the data could tell, where there is a setting for it."""
     for group, settings in found.items():
@@ -198,18 +157,6 @@ def settle(cfg: DictConfig, found: Mapping[str, Mapping[str, Any]]) -> None:
         for name, value in settings.items():
             if name in known:
                 cfg[group][name] = value
-
-
-def _check_countable(cfg: DictConfig, source: Source) -> None:
-    """Raises UserError for a setting that counts in epochs, when the data is a stream."""
-    if source.stream() is None:
-        return
-    epochs, limit = cfg.trainer.get("max_epochs"), cfg.trainer.get("limit_train_batches")
-    why = "data.streaming=true: how long an epoch is comes out only at its end."
-    if epochs not in (None, -1):
-        raise UserError(f"trainer.max_epochs={epochs}: {why} Set trainer.max_steps, max_tokens or max_minutes instead.")
-    if isinstance(limit, float):
-        raise UserError(f"trainer.limit_train_batches={limit}: {why} Set a whole number of batches.")
 
 
 def _given_tokenizer(cfg: DictConfig, choices: dict[str, str], resumed: Resumed | None) -> Tokenizer | None:
@@ -243,29 +190,6 @@ def _shared_folder(folder: Path | None, choices: dict[str, str], resumed: Resume
     return RunFolder(Path(ranks.from_first(lambda: str(run.path))))
 
 
-def _loggers(cfg: DictConfig, make: Any, run: RunFolder, record: Record, resumed: Resumed | None) -> list[Logger]:
-    """The CSV file, and one logger for each node under `logger`."""
-    table = CsvLog(run.path)
-    history: list[dict[str, float]] = []
-    if resumed:
-        table.drop_after(resumed.step)
-        history = table.rows()
-    live = {"folder": run.path, "name": cfg.name or run.path.name, "tags": list(cfg.tags)}
-    live |= {"config": record.public_config(), "history": history, **record.logger_ids}
-    live |= {"resumed_step": resumed.step if resumed else None}
-    live |= dict.fromkeys(LIGHTNINGS_FOLDERS, str(run.path))
-    return [table, *(_logger(node, f"logger.{name}", cfg, make, live) for name, node in cfg.logger.items() if node)]
-
-
-def _logger(node: DictConfig, key: str, cfg: DictConfig, make: Any, live: dict[str, Any]) -> Logger:
-    """The logger of a node, given what of ours its signature has: one of Lightning's knows no folder."""
-    known = parameters(target_of(node, key, cfg.allow))
-    try:
-        return make(node, key, **{name: value for name, value in live.items() if name in known})
-    except ModuleNotFoundError as error:
-        raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
-
-
 def _fit(
     trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Path | None, export: Callable[[Results], None]
 ) -> Results:
@@ -291,9 +215,9 @@ def _fit(
             error.add_note(f"Go on from the last checkpoint with: {resume_command(record.folder.path)}")
         with contextlib.suppress(OSError):  # of a full disk the first complaint says more
             record.write(status, lm, scores or lm.scores, clock.seconds())
-        _close(loggers, status)
+        close_all(loggers, status)
         raise
-    _close(loggers, "done")
+    close_all(loggers, "done")
     return results
 
 
@@ -301,12 +225,6 @@ def _export(cfg: DictConfig, lm: LM, run: RunFolder, tokenizer: Tokenizer, resul
     # of weights that are sharded this rank holds a part
     network, head = rebuilt(cfg, tokenizer, run.path) if sharded.is_sharded(lm) else (lm.network, lm.head)
     export(run, network, head, tokenizer, results)
-
-
-def _close(loggers: Sequence[Logger], status: Status) -> None:
-    for logger in loggers:
-        if isinstance(logger, RunLogger):
-            logger.close(status)
 
 
 def from_overrides(overrides: Sequence[str] = ()) -> Results:

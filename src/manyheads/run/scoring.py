@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from manyheads.atomic import replacing
 from manyheads.callbacks.interrupt import Interrupt
 from manyheads.lm import LM
-from manyheads.load import fill
+from manyheads.rebuild import fill
 from manyheads.run.checkpoint import read_checkpoint
 from manyheads.task.base import Scored, Task
 
