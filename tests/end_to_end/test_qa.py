@@ -37,6 +37,7 @@ def rows(count: int, seed: int, unanswerable: bool) -> list[dict[str, Any]]:
 
 def small_run(folder: Path, unanswerable: bool = True) -> list[str]:
     """The words of a small run on rows that are written into a folder."""
+    folder.mkdir()
     for split, count, seed in (("train", 24, 0), ("validation", 7, 3), ("test", 9, 5)):
         lines = [json.dumps(row) for row in rows(count, seed, unanswerable)]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -49,7 +50,7 @@ def small_run(folder: Path, unanswerable: bool = True) -> list[str]:
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
-    return small_run(tmp_path)
+    return small_run(tmp_path / "rows")
 
 
 SPAN = ["head=span", "model=encoder", "model.num_layers=1", "task.max_tokens=48", "task.stride=16"]
@@ -95,7 +96,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(form: str, words: list[str
 def test_rows_with_answers_alone_have_the_scores_of_the_first_version(
     words: list[str], cli: Cli, tmp_path: Path
 ) -> None:
-    words = small_run(tmp_path, unanswerable=False)
+    words = small_run(tmp_path / "rows", unanswerable=False)
     done = cli("train", *words, *SPAN)
     assert done.code == 0, done.err
     assert set(done.results["test"]) == {"loss", "exact_match", "f1"}
@@ -121,7 +122,7 @@ def test_rows_that_are_none_of_the_task_are_refused_before_training(
     change: dict[str, Any], said: str, words: list[str], cli: Cli, tmp_path: Path
 ) -> None:
     lines = [json.dumps({**row, **change}) for row in rows(6, 0, unanswerable=False)]
-    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "rows" / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     refused = cli("train", *words, *SPAN)
     assert refused.code == 1
     assert said in refused.err

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ddp, pytest.mark.timeout(300)]
 def test_answers_of_two_ranks_are_those_of_one(
     ranked: Callable[..., Ranked], cli: Callable[..., Any], tmp_path: Path
 ) -> None:
-    words = [*small_run(tmp_path), *SPAN, "trainer.precision=64", "task.eval_batch_size=2"]
+    words = [*small_run(tmp_path / "rows"), *SPAN, "trainer.precision=64", "task.eval_batch_size=2"]
     one = cli("train", *words, "task.batch_size=8")
     two = ranked(*words, "task.batch_size=4", "trainer=ddp", "trainer.devices=2")
     assert two.results["test"] == pytest.approx(one.results["test"], rel=1e-9)

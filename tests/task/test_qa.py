@@ -50,6 +50,7 @@ def test_both_forms_have_the_settings_and_the_defaults_of_the_task() -> None:
 
 def test_what_is_declared_is_all_that_a_form_can_be() -> None:
     declared = vars(qa)
+    assert declared["forms"] == tuple(FORMS.values())
     for form in FORMS.values():
         assert form.heads <= declared["heads"]
         assert set(form.metrics) <= set(declared["metrics"])

@@ -46,7 +46,7 @@ def test_a_causal_network_reads_a_prompt() -> None:
 
 
 def test_scores_where_each_question_has_an_answer() -> None:
-    assert task(ROW).scores("test", {0: "A."}) == {"exact_match": 0.0, "f1": 0.0}
+    assert task(ROW).scores("test", {0: "No."}) == {"exact_match": 0.0, "f1": 0.0}
     assert task(ROW).scores("test", {0: "Yes."}) == {"exact_match": 100.0, "f1": 100.0}
 
 

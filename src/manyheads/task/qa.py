@@ -95,6 +95,7 @@ def _declared() -> dict[str, Any]:
     forms = list(FORMS.values())
     metrics = [metric for form in forms for metric in form.metrics]
     return {
+        "forms": tuple(forms),
         "heads": frozenset().union(*(form.heads for form in forms)),
         "fields": SpanAnswers.fields,
         "asked": SpanAnswers.asked,

@@ -13,7 +13,7 @@ from manyheads.task import answers
 from manyheads.task.text_to_text import TextToText
 from manyheads.tokenizer.base import Tokenizer
 
-PLACES = ("{question}", "{context}")
+PLACES: tuple[str, ...] = ("{question}", "{context}")
 CERTAIN = 1.0
 """The threshold of answers that say themselves, by a text or an empty one, whether there is one."""
 
