@@ -82,6 +82,7 @@ def test_rows_longer_than_the_learned_positions() -> None:
         "model.max_positions=2048."
     )
     checked("model=gpt2", "task.seq_len=1024")
+    assert error_of("model=gpt2", "task=chat", "task.max_tokens=2048").startswith("task.max_tokens=2048 is longer than")
 
 
 def test_a_rate_out_of_range() -> None:

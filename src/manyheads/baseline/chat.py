@@ -7,8 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-STRENGTH = 5.0
-ADDED = 0.1
+STRENGTH, ADDED = 20.0, 1.0
+"""The best of a grid on the validation split of a few hundred dialogues in English."""
 
 
 def bigram(
