@@ -122,7 +122,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                        functools.partial(_export, cfg, lm, run, tokenizer))  # fmt: skip
         if ranks.is_first():
             screen.tell_notes(console, task.closing_notes)
-            screen.summary(console, run, results)
+            screen.summary(console, run, results, task.hint)
         return results
 
 

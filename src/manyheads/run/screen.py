@@ -134,8 +134,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def summary(console: Console, run: RunFolder, results: Results) -> None:
-    """The end of a run: scores, speed, folder, and what to try next."""
+def summary(console: Console, run: RunFolder, results: Results, hint: str) -> None:
+    """The end of a run: scores, speed, folder, and what to try next: `hint` (see `Task.hint`) and eval."""
     console.print()
     console.print(scores_table(results["val"], results["test"], "best checkpoint"))
     rate, memory = (value_of(results, f"perf/{name}") or 0 for name in ("tokens_per_sec", "peak_memory_bytes"))
@@ -148,7 +148,7 @@ def summary(console: Console, run: RunFolder, results: Results) -> None:
     if run.trace.is_file():
         console.print(Text(f"trace: {shown(run.trace)}, for ui.perfetto.dev or chrome://tracing"), soft_wrap=True)
     word = assignment("run", run.path)
-    lines = ("\nNext:", f'  manyheads generate {word} "The function returns"', f"  {command('eval')} {word}")
+    lines = ("\nNext:", f"  manyheads {hint.replace('{run}', word)}", f"  {command('eval')} {word}")
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 

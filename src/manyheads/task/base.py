@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypedDict, final
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from manyheads.data.fields import TEXT, Fields
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.stream_loader import StreamLoader
+from manyheads.errors import UserError
+from manyheads.head.base import Head
 from manyheads.metric.base import Metric
 from manyheads.metric.output import OutputMetric, OutputReader
 from manyheads.tokenizer.base import Tokenizer
@@ -42,6 +45,7 @@ class Prediction(TypedDict, total=False):
     input: Any  # what the network was given, as text or by field
     target: Any  # what it should have said
     output: Any  # what it said
+    probabilities: dict[str, float]  # of each class, of a task that has classes
     score: dict[str, float]  # of this example, by the names of the metrics that score examples
 
 
@@ -186,6 +190,20 @@ class Task(pl.LightningDataModule, ABC):
     @abstractmethod
     def predictions(self, scored: Scored) -> Iterable[Prediction]:
         """One line per example of the test split, in order."""
+
+    @property
+    def hint(self) -> str:
+        """The verb to try first with a trained model; {run} stands for run=FOLDER."""
+        fields = self.asked.required
+        asked = " ".join(f"input.{field}=..." for field in fields) if fields == self.asked.texts else "input=rows.jsonl"
+        return f"predict {{run}} {asked}"
+
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """What a trained network says of each row of the test split, whose targets may be missing: a line for each, in order.
+
+        Raises UserError for a task that cannot be asked of new rows.
+        """
+        raise UserError(f"{type(self).__name__} answers no new rows: it has no method `answers`.")
 
     def _rank(self) -> tuple[int, int]:
         """This process's number among those that read different rows, and how many do."""

@@ -29,6 +29,7 @@ from manyheads.metric.classification import (
 )  # fmt: skip
 from manyheads.metric.loss import Loss
 from manyheads.metric.output import OutputMetric
+from manyheads.task.base import Prediction
 from manyheads.task.example import ExampleTask
 from manyheads.tokenizer.base import Tokenizer
 
@@ -45,6 +46,7 @@ class Classification(ExampleTask):
     Args:
         max_tokens: of an example; the rest is left out, the longer text of a pair first.
         labels: the classes, in their order; None: those of the data (its names, or else what stands in train, sorted).
+        several: whether a row can have several labels; None: it can where the column label holds lists.
         balance: multiplies the loss of each class by rows / (classes x rows of the class), so that rare ones count as
             much as common ones (King and Zeng 2001).
 
@@ -72,6 +74,7 @@ class Classification(ExampleTask):
         shuffle: bool = True,
         max_tokens: int = 256,
         labels: Sequence[str] | None = None,
+        several: bool | None = None,
         balance: Literal["none", "balanced"] = NONE,
     ) -> None:
         super().__init__(
@@ -81,6 +84,7 @@ class Classification(ExampleTask):
         check_range("task.max_tokens", max_tokens, 2)
         self.max_tokens = max_tokens
         self.balance = balance
+        self._several = several
         self.labels = list(labels) if labels else _labels_of(source)
         if len(self.labels) < 2:
             raise UserError(
@@ -97,12 +101,12 @@ class Classification(ExampleTask):
         head: dict[str, Any] = {"labels": self.labels, "several": self.several}
         if self.balance != NONE:
             head["class_weights"] = self._weights()
-        return {"task": {"labels": self.labels}, "head": head}
+        return {"task": {"labels": self.labels, "several": self.several}, "head": head}
 
     @functools.cached_property
     def several(self) -> bool:
         """Whether a row can have several labels."""
-        return _is_list(self._feature)
+        return _is_list(self._feature) if self._several is None else self._several
 
     @functools.cached_property
     def _feature(self) -> Any:
@@ -184,6 +188,9 @@ class Classification(ExampleTask):
         if self.several:
             return [name for name, value in zip(self.labels, output, strict=True) if value > 0.5]
         return self.labels[int(np.argmax(output))]
+
+    def details(self, output: Any) -> Prediction:
+        return Prediction(probabilities=dict(zip(self.labels, output, strict=True)))
 
     def scorers(self) -> list[OutputMetric]:
         return [metric() for metric in self.output_metrics]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,13 @@ from manyheads.batch import Batch
 from manyheads.data.cache import fingerprint
 from manyheads.data.examples import Collate, ExampleRows
 from manyheads.data.loader import ResumableLoader
-from manyheads.data.ragged import ExampleStore, examples
+from manyheads.data.ragged import ExampleStore, examples, write
 from manyheads.data.sampler import ResumableBatchSampler
 from manyheads.data.source import SPLITS, Source
 from manyheads.errors import UserError, check_range
 from manyheads.head.base import Head
 from manyheads.metric.output import OutputMetric
+from manyheads.task.answering import answers
 from manyheads.task.base import Loader, Prediction, Scored, SplitSize, Task
 from manyheads.tokenizer.base import Tokenizer
 
@@ -105,6 +108,10 @@ class ExampleTask(Task):
     def scorers(self) -> Sequence[OutputMetric]:
         """The metrics of `output_metrics`, as they are computed here."""
 
+    def details(self, output: Any) -> Prediction:
+        """What else a prediction says of an output."""
+        return Prediction()
+
     @property
     def outputs(self) -> ExampleTask:
         """The task itself reads them."""
@@ -113,7 +120,7 @@ class ExampleTask(Task):
     @property
     def summary(self) -> str:
         """How large batches and their rows are, in words."""
-        longest = max(int(self._lengths("train").max(initial=0)), 1)
+        longest = max(int(self.lengths("train").max(initial=0)), 1)
         return f"{self.batch_size} examples in a batch, of up to {longest} tokens"
 
     def store(self, split: str) -> ExampleStore:
@@ -152,7 +159,7 @@ class ExampleTask(Task):
             split: SplitSize(
                 rows=self.store(split).num_rows,
                 bytes=self.store(split).num_bytes,
-                tokens=int(self._lengths(split).sum()),
+                tokens=int(self.lengths(split).sum()),
             )
             for split in SPLITS
         }
@@ -160,7 +167,7 @@ class ExampleTask(Task):
     @property
     def tokens_per_epoch(self) -> int:
         """Tokens of the training examples."""
-        return int(self._lengths("train").sum())
+        return int(self.lengths("train").sum())
 
     @property
     def made_of(self) -> str:
@@ -179,7 +186,7 @@ class ExampleTask(Task):
             )
         order = ResumableBatchSampler(
             len(data), self.batch_size, seed=self.seed, shuffle=self.shuffle, rank=rank, world=world,
-            lengths=self._lengths("train")[data.members],
+            lengths=self.lengths("train")[data.members],
             micro_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
         )  # fmt: skip
         return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
@@ -198,7 +205,7 @@ class ExampleTask(Task):
 
     def _scoring(self, split: str) -> DataLoader[Batch]:
         members = self.members(split)
-        longest_first = members[np.argsort(-self._lengths(split)[members], kind="stable")]
+        longest_first = members[np.argsort(-self.lengths(split)[members], kind="stable")]
         data = ExampleRows(self.store(split), self.collate(True), members=longest_first, scoring=True)
         rank, world = self._rank()
         order = ResumableBatchSampler(
@@ -206,7 +213,7 @@ class ExampleTask(Task):
         )
         return ResumableLoader(data, order, pin=self._pin())
 
-    def _lengths(self, split: str) -> NDArray[np.int64]:
+    def lengths(self, split: str) -> NDArray[np.int64]:
         """[N] tokens of each example."""
         store = self.store(split)
         return np.sum([store[column].lengths for column in self.columns], axis=0)
@@ -223,16 +230,26 @@ class ExampleTask(Task):
         return {metric.name: metric.score([found[row] for row in chosen], targets) for metric in self.scorers()}
 
     def _held_to(self, split: str, found: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
-        """The rows in order, and the target of each."""
+        """The rows in order, and the target of each; no targets where the rows say none."""
         chosen = sorted(found)
-        return chosen, self.targets(self.source.rows(split)[chosen]) if chosen else []
+        if not chosen or not set(self.fields.required) <= set(self.source.rows(split).column_names):
+            return chosen, []
+        return chosen, self.targets(self.source.rows(split)[chosen])
+
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """What a trained network says of each row of the test split, whose targets may be missing: a line for each, in order."""
+        with tempfile.TemporaryDirectory(prefix="manyheads-") as folder:  # nobody asks of the same rows again
+            write(Path(folder), source=self.source, split="test", encode=self.encode)
+            self._stores["test"] = ExampleStore(Path(folder))
+            yield from answers(self, network, head)
+            del self._stores["test"]
 
     def predictions(self, scored: Scored) -> Iterator[Prediction]:
-        """One line per row of the test split, in order."""
+        """One line per row of the test split, in order; without target and score where the rows say none."""
         found = self.joined("test", scored.outputs)
         chosen, targets = self._held_to("test", found)
         outputs = [found[row] for row in chosen]
-        each = {metric.name: metric.each(outputs, targets) for metric in self.scorers()}
+        each = {metric.name: metric.each(outputs, targets) for metric in self.scorers()} if targets else {}
         kept = {name: values for name, values in each.items() if values is not None}
         inputs = self.inputs(self.source.rows("test")[chosen]) if chosen else []
         losses: dict[int, float] = {}
@@ -240,13 +257,13 @@ class ExampleTask(Task):
             row = int(self.store("test").rows[example])
             losses[row] = losses.get(row, 0.0) + scored.loss[example]
         for place, row in enumerate(chosen):
-            line = Prediction(
-                id=row,
-                input=inputs[place],
-                target=self.shown(targets[place]),
-                output=self.shown(outputs[place]),
-                score={name: values[place] for name, values in kept.items()},
-            )
+            line = Prediction(id=row, input=inputs[place])
+            if targets:
+                line["target"] = self.shown(targets[place])
+            line["output"] = self.shown(outputs[place])
+            line.update(self.details(outputs[place]))
+            if targets:
+                line["score"] = {name: values[place] for name, values in kept.items()}
             if row in losses:
                 line["loss"] = losses[row]
             yield line

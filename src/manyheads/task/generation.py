@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, final
 
 import numpy as np
+from torch import nn
 
 from manyheads.data.concatenated import ConcatenatedStore
 from manyheads.data.source import Source
 from manyheads.data.store import TokenStore
+from manyheads.head.base import Head
 from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.bits_per_byte import BitsPerByte
 from manyheads.metric.loss import Loss
 from manyheads.metric.perplexity import Perplexity
+from manyheads.task.answering import text_losses
 from manyheads.task.base import Prediction, Scored, Shown
 from manyheads.task.text_rows import TextRows
 from manyheads.tokenizer.base import Tokenizer
@@ -27,7 +30,7 @@ class Generation(TextRows):
     """Language modelling on the texts of a source.
 
     Each text is preceded by the tokenizer's end-of-text token and followed by it; the end is a label too. Texts longer
-    than a row are cut from their own start; no row sees across the border of a text.
+    than a row are cut from their own start; no row sees across the border of a text. Raises UserError.
 
     Args:
         source: where the texts come from.
@@ -43,15 +46,13 @@ class Generation(TextRows):
         stride: tokens between the beginnings of windows when scoring; None: `seq_len`, no overlap. A smaller one gives
             each label more context, and takes longer.
         shuffle: whether training rows are permuted in each epoch.
-
-    Raises:
-        UserError: a number is out of range.
     """
 
     heads = frozenset({"NextToken"})
     refuses: ClassVar[Mapping[str, str]] = {"encoder-decoder": "a text alone leaves its encoder nothing to read"}
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
     monitor = "val/bits_per_byte"
+    hint = 'generate {run} "The function returns"'
 
     def __init__(
         self,
@@ -94,6 +95,10 @@ class Generation(TextRows):
                 bytes=sizes[example],
                 bits_per_byte=loss[example] / math.log(2) / sizes[example],
             )
+
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """How well a trained network predicts each row of the test split, in order."""
+        return text_losses(self, network, head)
 
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
         """Bits per byte of each of several sources; nan for one of which not every label was scored."""

@@ -268,3 +268,6 @@ class FromLeftToRight(Layout):
 
 LAYOUTS: dict[str, type[Layout]] = {"encoder-decoder": WithEncoder, "causal": FromLeftToRight}
 """By the kind of the network."""
+
+READ_APART = frozenset(kind for kind, layout in LAYOUTS.items() if layout is WithEncoder)
+"""Kinds of networks that have a source beside the text that they write."""
