@@ -50,7 +50,7 @@ from manyheads.run.record import Record
 from manyheads.run.results import Results, Status
 from manyheads.run.resume import Resumed, check_resume
 from manyheads.run.root import check_root
-from manyheads.run.scoring import score, write_predictions
+from manyheads.run.scoring import log_pages, score, write_pages, write_predictions
 from manyheads.signature import parameters
 from manyheads.strategy import OWN, check_network
 from manyheads.task.base import Task
@@ -123,13 +123,15 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
             if ranks.is_first():
                 screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed)
                 write_config(run, text)  # last: a resume that is refused leaves the folder as it was
-        results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None)
+        start = resumed.checkpoint if resumed else None
+        # a run from before this key existed can be resumed
+        results = _fit(trainer, lm, task, record, start, cfg.get("baselines", True))
         if ranks.is_first():
             if sharded.is_sharded(lm):
                 network, head = _whole(cfg, tokenizer, run.checkpoint("best"))
             export(run, network, head, tokenizer, results)
             screen.tell_notes(console, task.closing_notes)
-            screen.summary(console, run, results)
+            screen.summary(console, run, results, cfg.callbacks.monitor)
         return results
 
 
@@ -263,17 +265,22 @@ def _logger(node: DictConfig, key: str, cfg: DictConfig, make: Any, live: dict[s
         raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
 
 
-def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Path | None) -> Results:
-    """Trains, scores the best weights, and leaves results.json and the loggers closed, however it ends."""
+def _fit(
+    trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Path | None, with_baselines: bool
+) -> Results:
+    """Trains, scores the best weights and the baselines, and leaves results.json and the loggers closed, however it ends."""
     loggers = list(trainer.loggers)
     clock = next(callback for callback in trainer.callbacks if isinstance(callback, Throughput))  # type: ignore[attr-defined]
     record.loggers = loggers
     record.write("running", lm)
+    baselines, pages = {}, {}
     try:
         trainer.fit(lm, datamodule=task, ckpt_path=checkpoint, weights_only=True)
         scores = score(trainer, lm, task, record.folder.checkpoint("best"))
         if ranks.is_first():
             write_predictions(record.folder.predictions, task, lm)
+            pages = write_pages(record.folder, task, lm)
+            baselines = task.baselines("test") if with_baselines else {}
     except BaseException as error:
         status: Status = "interrupted" if isinstance(error, Interrupted) else "failed"
         if record.folder.checkpoint("last").is_file():
@@ -283,9 +290,10 @@ def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Pa
         _close(loggers, status)
         raise
     record.provenance["notes"] += task.closing_notes
-    results = record.write("done", lm, scores, clock.seconds())
+    results = record.write("done", lm, scores, clock.seconds(), baselines)
     for logger in loggers:
         logger.log_metrics({name: value for name, value in scores.items() if name.startswith("test/")}, lm.steps_done)
+    log_pages(loggers, pages, lm.steps_done)
     _close(loggers, "done")
     return results
 

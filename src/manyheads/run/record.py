@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -103,7 +103,12 @@ class Record:
         }
 
     def write(
-        self, status: Status, lm: LM, scores: dict[str, float] | None = None, train_seconds: float = 0.0
+        self,
+        status: Status,
+        lm: LM,
+        scores: dict[str, float] | None = None,
+        train_seconds: float = 0.0,
+        baselines: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Results:
         """Writes results.json as things stand."""
         scores = scores or {}
@@ -118,6 +123,7 @@ class Record:
             "test": _stage(scores, "test"),
             "perf": perf,
             "run": run,
+            "baselines": {name: dict(found) for name, found in (baselines or {}).items()},
             "directions": self._directions,
         }  # type: ignore[typeddict-item]
         if ranks.is_first():

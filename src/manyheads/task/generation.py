@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from manyheads.baseline.base import Scores
+from manyheads.baseline.generation import generators
 from manyheads.batch import Batch
 from manyheads.data.batches import PackedRows
 from manyheads.data.cache import fingerprint
@@ -232,6 +234,12 @@ class Generation(Task):
         )
         self._mixed = order
         return concatenated(rows), order
+
+    def baselines(self, split: str) -> Scores:
+        """The unigram; none where train is a stream."""
+        if "train" not in self._cached:
+            return {}
+        return generators(self.store("train"), self.store(split), self.tokenizer, [self.source.fingerprint, split])
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches: every label once, in an order that does not change."""
