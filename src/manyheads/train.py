@@ -48,7 +48,7 @@ from manyheads.run.folder import (
 from manyheads.run.record import Record
 from manyheads.run.results import Results, Status
 from manyheads.run.resume import Resumed, check_resume
-from manyheads.run.scoring import score, write_predictions
+from manyheads.run.scoring import log_pages, score, write_pages, write_predictions
 from manyheads.signature import parameters
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
@@ -118,11 +118,13 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
             if ranks.is_first():
                 screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed, notes)
                 write_config(run, text)  # last: a resume that is refused leaves the folder as it was
-        results = _fit(trainer, lm, task, record, resumed.checkpoint if resumed else None,
-                       functools.partial(_export, cfg, lm, run, tokenizer))  # fmt: skip
+        start = resumed.checkpoint if resumed else None
+        # a run from before the key baselines existed can be resumed
+        results = _fit(trainer, lm, task, record, start, with_baselines=cfg.get("baselines", True),
+                       export=functools.partial(_export, cfg, lm, run, tokenizer))  # fmt: skip
         if ranks.is_first():
             screen.tell_notes(console, task.closing_notes)
-            screen.summary(console, run, results, task.hint)
+            screen.summary(console, run, results, cfg.callbacks.monitor, task.hint)
         return results
 
 
@@ -191,8 +193,9 @@ def _shared_folder(folder: Path | None, choices: dict[str, str], resumed: Resume
 
 
 def _fit(
-    trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Path | None, export: Callable[[Results], None]
-) -> Results:
+    trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Path | None, *, with_baselines: bool,
+    export: Callable[[Results], None],
+) -> Results:  # fmt: skip
     """Trains, scores and exports the best weights, and leaves results.json and the loggers closed, however it ends. That it
     is done is written when all else is there: until then a run that was killed can be resumed."""
     loggers, scores = list(trainer.loggers), dict[str, float]()
@@ -205,7 +208,10 @@ def _fit(
         record.provenance["notes"] += task.closing_notes
         if ranks.is_first():
             write_predictions(record.folder.predictions, task, lm)
+            pages = write_pages(record.folder, task, lm)
+            record.baselines = task.baselines("test") if with_baselines else {}
             export(record.results("done", lm, scores, clock.seconds()))
+            log_pages(loggers, pages, lm.steps_done)
         for logger in loggers:
             logger.log_metrics({name: scores[name] for name in scores if name.startswith("test/")}, lm.steps_done)
         results = record.write("done", lm, scores, clock.seconds())

@@ -110,34 +110,3 @@ def _batch(tokens: np.ndarray, windows: Segments, chosen: np.ndarray, end_id: in
     if not real.all():
         arrays |= {"segments": real.astype(np.int64), "positions": np.where(real, places, 0)}
     return Batch(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})  # type: ignore[typeddict-item]
-
-
-class Score(NamedTuple):
-    """Sums over the texts, so that scores of several calls can be added."""
-
-    loss_sum: float  # nats
-    tokens: int  # labels: the tokens of the texts and one end token each
-    bytes: int  # of the texts in UTF-8
-
-    def __add__(self, other: Score) -> Score:  # type: ignore[override]
-        """The score of both groups of texts together."""
-        return Score(self.loss_sum + other.loss_sum, self.tokens + other.tokens, self.bytes + other.bytes)
-
-    def __radd__(self, other: Score | int) -> Score:
-        """Lets `sum` add scores, which begins with 0."""
-        return self if isinstance(other, int) else other + self
-
-    @property
-    def loss(self) -> float:
-        """Nats per token."""
-        return self.loss_sum / self.tokens
-
-    @property
-    def perplexity(self) -> float:
-        """exp(sum of losses / tokens)."""
-        return math.exp(self.loss)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Bits per byte of raw text: comparable between tokenizers."""
-        return self.loss_sum / math.log(2) / self.bytes

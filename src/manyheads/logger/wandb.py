@@ -187,6 +187,14 @@ class WandbLog(WandbLogger, RunLogger):
             self.log_metrics({key: client.Html(html_table(columns or [], data), inject=False)}, step)
 
     @rank_zero_only
+    def log_page(self, key: str, path: Path, step: int | None = None) -> None:
+        """Logs a page of HTML. Never raises."""
+        import wandb as client
+
+        if not self._closed:
+            self.log_metrics({key: client.Html(path.read_text(encoding="utf-8"), inject=False)}, step)
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Ends the run as failed when `status` says so and it was not told to stop; Lightning calls it after each of fit
         and test, and while it handles what was raised."""

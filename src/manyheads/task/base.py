@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypedDict, final
 
 import pytorch_lightning as pl
@@ -183,6 +184,10 @@ class Task(pl.LightningDataModule, ABC):
     def describe(self) -> dict[str, SplitSize]:
         """The size of each split, but of one that is a stream."""
 
+    def baselines(self, split: str) -> Mapping[str, Mapping[str, float]]:
+        """What simple rules score on a split, by the names of the metrics; each is fitted on train alone. None here."""
+        return {}
+
     def prompts(self, count: int) -> list[Shown]:
         """What samples are written from, of the validation split: the same ones every time; none where nothing is written."""
         return []
@@ -204,6 +209,10 @@ class Task(pl.LightningDataModule, ABC):
         Raises UserError for a task that cannot be asked of new rows.
         """
         raise UserError(f"{type(self).__name__} answers no new rows: it has no method `answers`.")
+
+    def pages(self, scored: Scored) -> Mapping[str, Callable[[Path], None]]:
+        """Pages of HTML about the test split, by name: what writes each to a path. None here."""
+        return {}
 
     def _rank(self) -> tuple[int, int]:
         """This process's number among those that read different rows, and how many do."""

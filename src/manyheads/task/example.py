@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from manyheads.baseline.base import TRAIN_ROWS, VERSION, Baseline, Scores, evenly, kept
 from manyheads.batch import Batch
 from manyheads.data.cache import fingerprint
 from manyheads.data.examples import Collate, ExampleRows
@@ -72,6 +73,7 @@ class ExampleTask(Task):
         self.num_workers = num_workers
         self.shuffle = shuffle
         self.while_training = True
+        self._compared = False
         self._stores: dict[str, ExampleStore] = {}
 
     @property
@@ -111,6 +113,19 @@ class ExampleTask(Task):
     def details(self, output: Any) -> Prediction:
         """What else a prediction says of an output."""
         return Prediction()
+
+    @property
+    def rules(self) -> Mapping[str, Baseline]:
+        """The baselines by name; of rows they read `inputs` and `targets`."""
+        return {}
+
+    @property
+    def closing_notes(self) -> list[str]:
+        """On how many rows baselines were fitted, where those were not all."""
+        rows = self.store("train").num_rows
+        if not self._compared or rows <= TRAIN_ROWS:
+            return []
+        return [f"baselines were fitted on {TRAIN_ROWS:,} of the {rows:,} rows of train, evenly apart"]
 
     @property
     def outputs(self) -> ExampleTask:
@@ -228,6 +243,31 @@ class ExampleTask(Task):
         found = self.joined(split, outputs)
         chosen, targets = self._held_to(split, found)
         return {metric.name: metric.score([found[row] for row in chosen], targets) for metric in self.scorers()}
+
+    def baselines(self, split: str) -> Scores:
+        """The scores of `rules` on the rows of a split, computed once for all runs on the same rows."""
+        if not self.rules:
+            return {}
+        self._compared = True
+        names = [list(self.rules), [metric.name for metric in self.scorers()]]
+        key = [VERSION, type(self).__qualname__, self.recipe, self.source.fingerprint, self.source.fields, split, names]
+        return kept(fingerprint(key), lambda: self._ruled(split))
+
+    def _ruled(self, split: str) -> Scores:
+        train, held = self._all_rows("train", TRAIN_ROWS), self._all_rows(split)
+        given, asked = (self.inputs(train), self.targets(train)), self.inputs(held)
+        fitted = {name: rule(*given) for name, rule in self.rules.items()}
+        targets, scorers = self.targets(held), self.scorers()
+        answers = {name: rule(asked) for name, rule in fitted.items()}
+        return {
+            name: {metric.name: metric.score(found, targets) for metric in scorers} for name, found in answers.items()
+        }
+
+    def _all_rows(self, split: str, most: int | None = None) -> Mapping[str, list[Any]]:
+        """The rows of which there are examples, each once; or `most` of them, evenly apart."""
+        numbers = np.unique(self.store(split).rows)
+        chosen = numbers if most is None else numbers[evenly(len(numbers), most)]
+        return self.source.rows(split)[chosen.tolist()]
 
     def _held_to(self, split: str, found: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
         """The rows in order, and the target of each; no targets where the rows say none."""

@@ -9,6 +9,8 @@ from typing import ClassVar, final
 import numpy as np
 from torch import nn
 
+from manyheads.baseline.base import Scores
+from manyheads.baseline.generation import generators
 from manyheads.data.concatenated import ConcatenatedStore
 from manyheads.data.source import Source
 from manyheads.data.store import TokenStore
@@ -72,6 +74,12 @@ class Generation(TextRows):
             source=source, tokenizer=tokenizer, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size,
             seq_len=seq_len, pack=pack, num_workers=num_workers, shuffle=shuffle, stride=stride,
         )  # fmt: skip
+
+    def baselines(self, split: str) -> Scores:
+        """The unigram; none where train is a stream."""
+        if "train" not in self._cached:
+            return {}
+        return generators(self.store("train"), self.store(split), self.tokenizer, [self.source.fingerprint, split])
 
     def prompts(self, count: int) -> list[Shown]:
         """The first characters of validation texts (of rows, where they are joined) that stand evenly apart."""

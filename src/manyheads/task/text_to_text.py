@@ -202,6 +202,15 @@ class Layout(ABC):
     def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         """(what the network goes on from, what its encoder reads) for each row, to write its target."""
 
+    def answered(self, batch: Batch, target: list[int]) -> Batch:
+        """The rows of a batch, each with this target instead of its own, on the same device."""
+        prompts, sources = self.asked(batch)
+        read = sources or [[self.end_id, *prompt] for prompt in prompts]
+        columns = {"source": read, "target": [target] * len(read), "bytes": [[0]] * len(read)}
+        made = self({name: [np.array(row, np.int32) for row in rows] for name, rows in columns.items()})
+        device = batch["input_ids"].device
+        return Batch(**{name: value.to(device) for name, value in made.items()})  # type: ignore[attr-defined, typeddict-item]
+
     def _finished(self, batch: Batch, columns: Columns) -> Batch:
         batch["num_tokens"] = torch.tensor(sum(map(len, columns["source"])) + sum(map(len, columns["target"])))
         batch["num_bytes"] = torch.from_numpy(np.concatenate(columns["bytes"]).astype(np.int64))
