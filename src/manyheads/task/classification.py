@@ -221,7 +221,7 @@ class Classification(ExampleTask):
         """The confusion matrix, where a row has one class."""
         if self.several or not scored.outputs:
             return {}
-        chosen, targets = self._held_to("test", scored.outputs)
+        chosen, targets = self.held_to("test", scored.outputs)
         counts = confusion_matrix([scored.outputs[example] for example in chosen], targets)
         return {"confusion": functools.partial(write_confusion_matrix, counts, self.labels)}
 

@@ -24,7 +24,7 @@ from manyheads.data.source import SPLITS, Source
 from manyheads.errors import UserError, check_range
 from manyheads.head.base import Head
 from manyheads.metric.output import OutputMetric
-from manyheads.task.answering import answers
+from manyheads.task.answering import answers, lines
 from manyheads.task.base import Loader, Prediction, Scored, SplitSize, Task
 from manyheads.tokenizer.base import Tokenizer
 
@@ -241,7 +241,7 @@ class ExampleTask(Task):
     def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:
         """The scores of a split, given the outputs of its examples."""
         found = self.joined(split, outputs)
-        chosen, targets = self._held_to(split, found)
+        chosen, targets = self.held_to(split, found)
         return {metric.name: metric.score([found[row] for row in chosen], targets) for metric in self.scorers()}
 
     def baselines(self, split: str) -> Scores:
@@ -269,8 +269,8 @@ class ExampleTask(Task):
         chosen = numbers if most is None else numbers[evenly(len(numbers), most)]
         return self.source.rows(split)[chosen.tolist()]
 
-    def _held_to(self, split: str, found: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
-        """The rows in order, and the target of each; no targets where the rows say none."""
+    def held_to(self, split: str, found: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
+        """The rows of which there are outputs in order, and the target of each; no targets where the rows say none."""
         chosen = sorted(found)
         if not chosen or not set(self.fields.required) <= set(self.source.rows(split).column_names):
             return chosen, []
@@ -286,24 +286,4 @@ class ExampleTask(Task):
 
     def predictions(self, scored: Scored) -> Iterator[Prediction]:
         """One line per row of the test split, in order; without target and score where the rows say none."""
-        found = self.joined("test", scored.outputs)
-        chosen, targets = self._held_to("test", found)
-        outputs = [found[row] for row in chosen]
-        each = {metric.name: metric.each(outputs, targets) for metric in self.scorers()} if targets else {}
-        kept = {name: values for name, values in each.items() if values is not None}
-        inputs = self.inputs(self.source.rows("test")[chosen]) if chosen else []
-        losses: dict[int, float] = {}
-        for example in sorted(scored.loss):
-            row = int(self.store("test").rows[example])
-            losses[row] = losses.get(row, 0.0) + scored.loss[example]
-        for place, row in enumerate(chosen):
-            line = Prediction(id=row, input=inputs[place])
-            if targets:
-                line["target"] = self.shown(targets[place])
-            line["output"] = self.shown(outputs[place])
-            line.update(self.details(outputs[place]))
-            if targets:
-                line["score"] = {name: values[place] for name, values in kept.items()}
-            if row in losses:
-                line["loss"] = losses[row]
-            yield line
+        return lines(self, scored)
