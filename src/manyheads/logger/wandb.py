@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shlex
@@ -20,6 +21,11 @@ from manyheads.logger import wandb_account as account
 from manyheads.logger.base import RunLogger
 from manyheads.logger.html import html_table
 from manyheads.logger.wandb_account import Mode, choose_mode, client_settings, first_line
+from manyheads.logger.wandb_files import Known, lacking, names_in_files, refusal
+from manyheads.marks import builder
+from manyheads.run.results import Status
+
+_log = logging.getLogger(__name__)
 
 INIT_SECONDS = 20.0
 """How long the server may take to open the run before it goes offline."""
