@@ -10,6 +10,7 @@ import torch
 
 from manyheads.decoding.generate import generate
 from manyheads.errors import UserError
+from manyheads.head.label import Label
 from manyheads.load import Score, load, load_weights
 from manyheads.testing import TINY_CONFIG, byte_tokenizer, tiny_checkpoint, tiny_network, tiny_run
 
@@ -118,6 +119,18 @@ def test_weights_go_into_modules_of_the_same_shape_alone(run: Path) -> None:
         load_weights(run, None, *tiny_network(257, num_layers=1))
     with pytest.raises(UserError, match="init=nowhere: there is no such folder"):
         load_weights("nowhere", None, network, head)
+
+
+def test_a_head_of_another_class_starts_anew(run: Path) -> None:
+    """The network's weights are the run's, the head's are as they were; what was left out is told."""
+    network, _ = tiny_network(257, seed=9)
+    head = Label(dim=16, labels=["a", "b"])
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    (note,) = load_weights(run, None, network, head)
+    assert note == f"the network starts from {run}; the head, Label, starts anew: that run's was NextToken"
+    assert torch.equal(network.embedding.weight, weights(1))
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+    assert load_weights(run, None, *tiny_network(257)) == []
 
 
 # what cannot be loaded
