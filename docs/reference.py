@@ -115,7 +115,8 @@ def explanations(function: Callable[..., Any]) -> dict[str, str]:
     """Argument -> what the docstrings of the function and of its shared options say of it."""
     options = getattr(function, "__manyheads_options__", None)
     shared: dict[str, str] = {}
-    for kind in reversed(inspect.getmro(options) if options else (Course,)):
+    bases = inspect.getmro(function) if inspect.isclass(function) else ()
+    for kind in reversed((*inspect.getmro(options), *bases) if options else (*bases, Course)):
         shared |= described(kind)
     known = parameters(function)
     return {name: text for name, text in shared.items() if name in known} | described(function)

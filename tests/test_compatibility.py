@@ -59,7 +59,7 @@ def test_a_network_of_another_kind_names_those_that_fit(monkeypatch: pytest.Monk
         compatibility.check(config, {**choices, "model": "bert"})
     assert str(caught.value) == (
         "model=bert is bidirectional, and head=next_token needs causal or recurrent. "
-        "Set model=gpt2 or model=llama_1b or model=llama_8b or model=nano or model=small or model=tiny or "
+        "Set model=gpt2 or model=llama_1b or model=llama_8b or model=lstm or model=nano or model=small or model=tiny or "
         "model=transformer_512."
     )
 
@@ -82,6 +82,7 @@ def test_rows_longer_than_the_learned_positions() -> None:
         "model.max_positions=2048."
     )
     checked("model=gpt2", "task.seq_len=1024")
+    assert error_of("model=gpt2", "task=chat", "task.max_tokens=2048").startswith("task.max_tokens=2048 is longer than")
 
 
 def test_a_rate_out_of_range() -> None:

@@ -114,3 +114,7 @@ def test_two_ranks_agree_and_notice_an_end() -> None:
 )
 def test_what_a_lost_rank_sounds_like(error: Exception, lost: bool) -> None:
     assert ranks.is_lost(error) is lost
+
+
+def test_one_process_reads_all_rows() -> None:
+    assert (ranks.data_parallel(), ranks.data_parallel_rank(), ranks.data_parallel_size()) == (None, 0, 1)

@@ -17,7 +17,8 @@ METHODS = ("training_step", "validation_step", "test_step")
 class FullySharded(WholeCheckpoints, DDPStrategy):
     """Fully sharded data parallelism (Rajbhandari et al. 2020, "ZeRO", stage 3; Zhao et al. 2023, "PyTorch FSDP").
 
-    The repeated blocks of the network are gathered one at a time while they compute, what remains at once.
+    The repeated blocks of the network are gathered one at a time while they compute, what remains at once. (Lightning's
+    ModelParallelStrategy would add a mesh with a second dimension, which nothing here uses.)
     """
 
     strategy_name = "fsdp"

@@ -1,5 +1,4 @@
-"""Tensors and modules of which each rank holds a part (DTensor, FSDP2, tensor parallelism): from the part to the whole and
-back.
+"""Tensors and modules of which each rank holds a part (DTensor, FSDP2): from the part to the whole and back.
 
 What is not sharded passes through unchanged, so that nobody has to ask.
 """
@@ -24,7 +23,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether a rank holds no more than a part of some weight, FSDP2's or other."""
+    """Whether a rank holds no more than a part of some weight, by FSDP2 or as a DTensor."""
     return any(isinstance(part, FSDPModule) for part in module.modules()) or are_parts(module.parameters())
 
 
@@ -79,7 +78,7 @@ def square_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
-    """nn.utils.clip_grad_norm_ also where only some of the parameters are in parts; the norm of the whole gradient, []."""
+    """nn.utils.clip_grad_norm_, also where only some parameters are in parts; the norm of the whole gradient, []."""
     if are_alike(parameters):
         return whole(nn.utils.clip_grad_norm_(parameters, limit))
     found = [p for p in parameters if p.grad is not None]

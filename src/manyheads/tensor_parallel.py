@@ -23,9 +23,9 @@ class TensorParallel(WholeCheckpoints, ModelParallelStrategy):
     """The devices of a group read the same rows, and each computes some of the heads and feed-forward columns
     (`manyheads.model.tensor_parallel`); several groups are data-parallel, and read different rows.
 
-    Neighbours are a group: devices 0 and 1, then 2 and 3. Lightning's part is the mesh of devices and who reads what; it
-    leaves sharing out the network and averaging gradients over groups to its user, and its checkpoints know no names of
-    one weight, so those are ours.
+    Neighbours are a group: devices 0 and 1, then 2 and 3. Lightning's part is the mesh of devices and what goes around
+    it; sharing out the network, and averaging gradients over groups, it leaves to its user. Checkpoints go another way
+    than its own, so that those of all our strategies are one file that is written and read alike.
     """
 
     strategy_name = "tensor_parallel"

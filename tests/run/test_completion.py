@@ -23,6 +23,7 @@ from manyheads.run.completion import answer, shell_completion
         ("train optim=] opt", []),  # a line that does not compose
         ("runs --pr", ["--prune"]),
         ("model mo", ["model="]),
+        ("ch", ["chat"]),
         ("model --j", ["--json"]),
         ("nonsense x", []),
     ],

@@ -1,1 +1,1 @@
-"""What can be scored without learning anything, for a network to be better than."""
+"""What a trained network has to beat: simple answers that are counted from the training split."""

@@ -41,7 +41,7 @@ class RngState(pl.Callback):
             set_rng_state(self._loaded)
             self._loaded = None
         elif (number := ranks.data_parallel_rank()) > 0:
-            # all ranks have drawn the same first weights; from here on each draws numbers of its own rows
+            # all ranks have drawn the same first weights; from here on those that read other rows draw other numbers
             pl.seed_everything(derived_seed(torch.initial_seed(), number), verbose=False)
 
 

@@ -104,7 +104,7 @@ class PyDocs(Source):
         library = Path(sysconfig.get_path("stdlib"))
         files = module_files(library)
         states = [[name, path.stat().st_size, path.stat().st_mtime_ns] for name, path in files.items()]
-        key = fingerprint(_LAYOUT, sys.version, states, self._view.fields)
+        key = fingerprint(_LAYOUT, sys.version, states, self._view.fields, self._view.layout)
         return cached("pydocs", key, lambda made: _make(made, self._view, library, files))
 
 

@@ -42,12 +42,14 @@ class View:
         said: what a row is, for the screen.
         make: makes the rows from the folder of a standard library and the files of its modules; imports none of them.
         split: how the modules of each group go to the splits.
+        layout: counts up when `make` makes other rows of the same files, so that those in a cache are made anew.
     """
 
     fields: tuple[str, ...]
     said: str
     make: Callable[[Path, Mapping[str, Path]], Made]
     split: Split = split_evenly
+    layout: int = 1
 
 
 def _texts(library: Path, files: Mapping[str, Path]) -> Made:

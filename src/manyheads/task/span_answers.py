@@ -245,7 +245,7 @@ class SpanAnswers(ExampleTask):
         """The scores of a split; validation first finds the threshold, which those of test are computed with."""
         if split == "validation" and self.unanswerable and self._finds_threshold:
             found = self.joined(split, outputs)
-            chosen, targets = self._held_to(split, found)
+            chosen, targets = self.held_to(split, found)
             self.threshold = BestF1Threshold().score([found[row] for row in chosen], targets) if chosen else EVEN
         return super().scores(split, outputs)
 
