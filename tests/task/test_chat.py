@@ -124,6 +124,12 @@ def test_samples_begin_up_to_a_reply_and_end_with_the_turn(kind: str) -> None:
         assert task.prompts(2)[0].prompt == "user: ab\nassistant: "
 
 
+@pytest.mark.parametrize("kind", ["causal", "encoder-decoder"])
+def test_a_text_of_the_users_is_a_turn(kind: str) -> None:
+    ids = [*([256] if kind == "encoder-decoder" else []), USER, 97, END, ASSISTANT]
+    assert made(DIALOGUES[0], kind=kind).question("a") == ids
+
+
 def test_the_replies_of_a_split_are_what_a_baseline_counts() -> None:
     found = list(made(*DIALOGUES).replies("test"))
     assert found[0] == [ASSISTANT, 99, 100, 101, END]

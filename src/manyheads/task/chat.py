@@ -190,6 +190,11 @@ class Chat(ExampleTask):
         ids, source = self.asked_of(begun.tolist())
         return Shown(f"{said}{ASSISTANT}: ", ids, source, ends=self.template.ends)
 
+    def question(self, text: str) -> list[int]:
+        """The text as a user's turn, up to the reply."""
+        prompt, source = self.asked_of(self.template([{"role": USER, "content": text}], asks=True).ids)
+        return prompt if source is None else source
+
     def _left(self, split: str, example: int, messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The turns of a row that its example is made of."""
         store = self.store(split)
