@@ -116,6 +116,14 @@ def _generate(argv: list[str]) -> int:
     return int(_load("manyheads.generate:generate_main")(argv) or EXIT_DONE)
 
 
+def _predict(argv: list[str]) -> int:
+    return int(_load("manyheads.predict:predict_main")(argv))
+
+
+def _families(argv: list[str]) -> int:
+    return int(_load("manyheads.families:families_main")(argv))
+
+
 def _chat(argv: list[str]) -> int:
     return int(_load("manyheads.chat:chat_main")(argv))
 
@@ -131,7 +139,9 @@ def _runs(argv: list[str]) -> int:
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
+    "predict": _predict,
     "generate": _generate,
+    "families": _families,
     "chat": _chat,
     "model": _model,
     "runs": _runs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,9 @@ manyheads generate: let a trained model write.
 usage: manyheads generate run=FOLDER [KEY=VALUE ...] ["PROMPT" ...]
 
 Each argument that is no KEY=VALUE is a prompt of its own: put quotes around it. What comes after -- is a prompt
-whatever it looks like. Without a prompt the model starts a new text. The screen shows the prompt and what follows it.
+whatever it looks like. Without a prompt the model starts a new text. The screen shows the prompt and what follows it. Of an
+encoder-decoder a prompt is the source, and what it writes about it stands on a new line. `manyheads predict` asks runs that
+write no text.
 Defaults are in parentheses.
 
 where from
@@ -117,17 +120,18 @@ def generate(
     with out_of_memory("Lower batch_size, context or max_new_tokens."):
         lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
         _check_writable(lm, options)
+        between = "\n" if lm.reads_source() else ""
         _tell_long_prompts(lm, prompts, options.get("context"))
         if out is not None:
             _write_lines(out, lm, prompts, options)
         elif len(prompts) == 1 and options.get("num_samples", 1) == 1:
             options.pop("num_samples", None)
-            _show_pieces([prompts[0]], lm.stream(prompts[0], **options))
+            _show_pieces([prompts[0], between], lm.stream(prompts[0], **options))
         else:
             for sample in lm.samples(prompts, **options):
                 number = f"prompt {sample.place + 1} of {len(prompts)}, " if len(prompts) > 1 else ""
                 sys.stdout.write(f"--- {number}sample {sample.sample + 1} of {options.get('num_samples', 1)} ---\n")
-                _show_pieces([sample.prompt], [sample.text])
+                _show_pieces([sample.prompt, between], [sample.text])
 
 
 def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], bool]:
@@ -239,11 +243,17 @@ def _check_writable(lm: LoadedLM, options: dict[str, Any]) -> None:
 def _tell_long_prompts(lm: LoadedLM, prompts: Sequence[str], context: int | None) -> None:
     from manyheads.decoding.text import encode
 
-    limit = context or lm.context
-    too_long = [i for i, prompt in enumerate(prompts, 1) if limit and len(encode(lm.tokenizer, prompt)) >= limit]
+    most, part = context or lm.context, "end"
+    longest = (most or math.inf) - 1  # the end token that stands before a text is read too
+    if lm.reads_source():
+        most, part = lm.config.task.get("max_source_tokens"), "beginning"
+        longest = most or math.inf
+    too_long = [i for i, prompt in enumerate(prompts, 1) if len(encode(lm.tokenizer, prompt)) > longest]
     if too_long:
         which = "the prompt is" if len(prompts) == 1 else f"{len(too_long)} prompts (the first: {too_long[0]}) are"
-        sys.stderr.write(f"note: {which} longer than the {limit} tokens that are read at once: only the end is read.\n")
+        sys.stderr.write(
+            f"note: {which} longer than the {most} tokens that are read at once: only the {part} is read.\n"
+        )
 
 
 def _write_lines(out: Output, lm: LoadedLM, prompts: Sequence[str], options: dict[str, Any]) -> None:

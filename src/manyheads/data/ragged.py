@@ -106,10 +106,11 @@ def examples(source: Source, split: str, key: Sequence[object], encode: Encode) 
     RowError becomes a UserError that names the row, counted from 0, and the split.
     """
     found = fingerprint(LAYOUT, source.fingerprint, source.fields, split, *key)
-    return ExampleStore(cached("examples", found, functools.partial(_write, source=source, split=split, encode=encode)))
+    return ExampleStore(cached("examples", found, functools.partial(write, source=source, split=split, encode=encode)))
 
 
-def _write(folder: Path, *, source: Source, split: str, encode: Encode) -> None:
+def write(folder: Path, *, source: Source, split: str, encode: Encode) -> None:
+    """Puts the examples of a split into a folder, for an ExampleStore."""
     columns = list(source.rows(split).column_names)
     rows = num_bytes = 0
     ends: dict[str, int] = {}

@@ -17,54 +17,6 @@ from manyheads.errors import check_count, check_range
 from manyheads.head.base import Head
 
 
-def score(
-    network: nn.Module,
-    head: Head,
-    texts: Sequence[Sequence[int]],
-    *,
-    end_id: int,
-    seq_len: int | None = None,
-    stride: int | None = None,
-    batch_size: int = 16,
-) -> tuple[float, int]:
-    """(sum of the losses in nats, number of labels) over texts of token ids, each read as a document of its own.
-
-    As in training, the end token stands before each text and its end is predicted. Texts are cut into windows of
-    `seq_len` (None: whole); with a `stride` below it the windows overlap, and of each only the labels that no earlier
-    window had are counted. Raises UserError for a setting out of range.
-    """
-    check_count("batch_size", batch_size)
-    starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
-    tokens = np.array([end_id, *(token for text in texts for token in (*text, end_id))], dtype=np.int64)
-    width = seq_len or int(np.diff(starts).max())
-    if stride is not None:
-        check_count("stride", stride)
-        check_range("stride", stride, 1, width)
-    windows = cut(starts, width, stride)
-    order = np.argsort(-windows.length, kind="stable")
-    total, count = 0.0, 0
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with eval_mode(network, head), torch.inference_mode():
-        for first in range(0, len(order), batch_size):
-            batch = _batch(tokens, windows, order[first : first + batch_size], end_id, device)
-            total += float(head.losses(network(batch), batch).cpu().double().sum())
-            count += int((batch["labels"] != IGNORE).sum())
-    return total, count
-
-
-def _batch(tokens: np.ndarray, windows: Segments, chosen: np.ndarray, end_id: int, device: torch.device) -> Batch:
-    """One window a row, the longest first, padded on the right."""
-    lengths = windows.length[chosen]
-    places = np.arange(lengths[0])[None, :]  # [1, T]
-    real = places < lengths[:, None]  # [B, T]
-    at = np.where(real, windows.start[chosen][:, None] + places, 0)
-    counted = real & (places >= windows.skip[chosen][:, None])
-    arrays = {"input_ids": np.where(real, tokens[at], end_id), "labels": np.where(counted, tokens[at + 1], IGNORE)}
-    if not real.all():
-        arrays |= {"segments": real.astype(np.int64), "positions": np.where(real, places, 0)}
-    return Batch(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})  # type: ignore[typeddict-item]
-
-
 class Score(NamedTuple):
     """Sums over the texts, so that scores of several calls can be added."""
 
@@ -94,3 +46,67 @@ class Score(NamedTuple):
     def bits_per_byte(self) -> float:
         """Bits per byte of raw text: comparable between tokenizers."""
         return self.loss_sum / math.log(2) / self.bytes
+
+
+def score(
+    network: nn.Module,
+    head: Head,
+    texts: Sequence[Sequence[int]],
+    *,
+    end_id: int,
+    seq_len: int | None = None,
+    stride: int | None = None,
+    batch_size: int = 16,
+) -> tuple[float, int]:
+    """(sum of the losses in nats, number of labels) over texts of token ids; see `score_each`."""
+    losses = score_each(network, head, texts, end_id=end_id, seq_len=seq_len, stride=stride, batch_size=batch_size)
+    return float(losses.sum()), sum(len(text) + 1 for text in texts)
+
+
+def score_each(
+    network: nn.Module,
+    head: Head,
+    texts: Sequence[Sequence[int]],
+    *,
+    end_id: int,
+    seq_len: int | None = None,
+    stride: int | None = None,
+    batch_size: int = 16,
+) -> np.ndarray:
+    """[N] the sum of the losses of each text in nats, float64, each read as a document of its own.
+
+    As in training, the end token stands before each text and its end is predicted. Texts are cut into windows of
+    `seq_len` (None: whole); with a `stride` below it the windows overlap, and of each only the labels that no earlier
+    window had are counted. Raises UserError for a setting out of range.
+    """
+    check_count("batch_size", batch_size)
+    starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    tokens = np.array([end_id, *(token for text in texts for token in (*text, end_id))], dtype=np.int64)
+    width = seq_len or int(np.diff(starts).max())
+    if stride is not None:
+        check_count("stride", stride)
+        check_range("stride", stride, 1, width)
+    windows = cut(starts, width, stride)
+    order = np.argsort(-windows.length, kind="stable")
+    found = np.zeros(len(texts))
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    with eval_mode(network, head), torch.inference_mode():
+        for first in range(0, len(order), batch_size):
+            chosen = order[first : first + batch_size]
+            batch = _batch(tokens, windows, chosen, end_id, device)
+            losses = head.losses(network(batch), batch).cpu().double().sum(-1).numpy()
+            np.add.at(found, np.searchsorted(starts, windows.start[chosen], side="right") - 1, losses)
+    return found
+
+
+def _batch(tokens: np.ndarray, windows: Segments, chosen: np.ndarray, end_id: int, device: torch.device) -> Batch:
+    """One window a row, the longest first, padded on the right."""
+    lengths = windows.length[chosen]
+    places = np.arange(lengths[0])[None, :]  # [1, T]
+    real = places < lengths[:, None]  # [B, T]
+    at = np.where(real, windows.start[chosen][:, None] + places, 0)
+    counted = real & (places >= windows.skip[chosen][:, None])
+    arrays = {"input_ids": np.where(real, tokens[at], end_id), "labels": np.where(counted, tokens[at + 1], IGNORE)}
+    if not real.all():
+        arrays |= {"segments": real.astype(np.int64), "positions": np.where(real, places, 0)}
+    return Batch(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})  # type: ignore[typeddict-item]

@@ -17,16 +17,10 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from manyheads.errors import Interrupted
+from manyheads.logger import wandb_account as account
 from manyheads.logger.base import RunLogger
 from manyheads.logger.html import html_table
-from manyheads.logger.wandb_account import (
-    Mode,
-    choose_mode,
-    client_settings,
-    first_line,
-    trouble_in_time,
-    trouble_reaching,
-)
+from manyheads.logger.wandb_account import Mode, choose_mode, client_settings, first_line
 from manyheads.logger.wandb_files import Known, lacking, names_in_files, refusal
 from manyheads.marks import builder
 from manyheads.run.results import Status
@@ -187,6 +181,14 @@ class WandbLog(WandbLogger, RunLogger):
             self.log_metrics({key: client.Html(html_table(columns or [], data), inject=False)}, step)
 
     @rank_zero_only
+    def log_page(self, key: str, path: Path, step: int | None = None) -> None:
+        """Logs a page of HTML. Never raises."""
+        import wandb as client
+
+        if not self._closed:
+            self.log_metrics({key: client.Html(path.read_text(encoding="utf-8"), inject=False)}, step)
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Ends the run as failed when `status` says so and it was not told to stop; Lightning calls it after each of fit
         and test, and while it handles what was raised."""
@@ -220,11 +222,11 @@ class WandbLog(WandbLogger, RunLogger):
 
         if not self._tables or self.experiment is None:  # asking for it starts it, and it may turn out to be offline
             return False
-        trouble = trouble_reaching(client_settings().base_url) if self._mode == "online" else None
+        trouble = account.trouble_reaching(client_settings().base_url) if self._mode == "online" else None
         if trouble is None:
             self._last_step = self._last_step if step is None else step
             table = client.Table(columns=list(columns), data=[list(row) for row in data])
-            trouble = trouble_in_time(lambda: self._send({key: table}, self._last_step), TABLE_SECONDS)
+            trouble = account.trouble_in_time(lambda: self._send({key: table}, self._last_step), TABLE_SECONDS)
         if trouble is not None:
             self._tables = False
             _log.warning("W&B takes no Table (%s); sample texts are logged as pages from here on.", trouble)
@@ -232,7 +234,7 @@ class WandbLog(WandbLogger, RunLogger):
 
     def _start(self) -> Any:
         if self._mode == "online":
-            trouble = trouble_reaching(client_settings().base_url)
+            trouble = account.trouble_reaching(client_settings().base_url)
             try:
                 if trouble is None:
                     return self._init("online")

@@ -126,7 +126,7 @@ def live_bytes(
     """Bytes of the tensors that a training step's forward pass makes and that are still there at its end."""
     with _Made() as made, torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
         ids = torch.zeros(batch_size, seq_len, dtype=torch.int64)
-        batch = Batch(input_ids=ids, labels=ids.clone())
+        batch = Batch(input_ids=ids, **{head.reads: head.blank(batch_size, seq_len)})  # type: ignore[typeddict-item]
         if not getattr(network, "cuts_rows", False):
             batch |= Batch(positions=ids.clone(), segments=torch.ones_like(ids))
         batch |= sources(network, batch_size, seq_len)

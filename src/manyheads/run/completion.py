@@ -12,7 +12,7 @@ from pathlib import Path
 
 from manyheads.errors import EXIT_DONE, UserError, check_choice
 
-VERBS = ("train", "eval", "generate", "chat", "model", "runs")
+VERBS = ("train", "eval", "predict", "generate", "chat", "families", "model", "runs")
 SHELLS = ("bash", "zsh", "fish")
 _RUN_KEYS = ("run=", "resume=", "init=")
 
@@ -93,8 +93,10 @@ def answer(line: str, conf_dir: Path) -> list[str]:
         return (
             [f for f in flags if f.startswith(word)] if word.startswith("-") else answer_verb("train", rest, conf_dir)
         )
-    if verb in ("generate", "chat"):
-        return _keys(verb, word, conf_dir)
+    if verb in ("generate", "predict", "chat"):
+        return _keys_of(verb, word, conf_dir)
+    if verb == "families":
+        return [flag for flag in ("--json", "--markdown", "--config-dir", "--allow", "--help") if flag.startswith(word)]
     return _runs(words[1:], word) if verb == "runs" else []
 
 
@@ -143,7 +145,7 @@ def _arguments(verb: str, words: Sequence[str], word: str, conf_dir: Path) -> li
     return [f"{parent}.{name}=" for name, has_default in names.items() if has_default and name.startswith(start)]
 
 
-def _keys(verb: str, word: str, conf_dir: Path) -> list[str]:
+def _keys_of(verb: str, word: str, conf_dir: Path) -> list[str]:
     folders = _run_folders(word)
     if folders or "=" in word:
         return folders

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from typing import Any
 
@@ -76,11 +77,17 @@ def _card(config: dict[str, Any], results: Results) -> str:
 
 
 def _scores(results: Results) -> str:
-    """The scores as a table, a line for each split."""
+    """The scores as a table, a line for each split and for each baseline."""
     names = [name for name, value in (results["test"] or results["val"]).items() if value is not None]
     lines = [["split", *(name.replace("_", " ") for name in names)], ["---"] * (len(names) + 1)]
     for split, found in (("validation", results["val"]), ("test", results["test"])):
         values = [found.get(name) for name in names]
         if any(value is not None for value in values):
-            lines.append([split, *("-" if value is None else f"{value:.4f}" for value in values)])
+            lines.append([split, *map(_number, values)])
+    for rule, found in results.get("baselines", {}).items():
+        lines.append([f"test, {rule.replace('_', ' ')}", *(_number(found.get(name)) for name in names)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ class Record:
         self.folder = folder
         self.tokenizer = tokenizer
         self._directions = {metric.name: "higher" if metric.higher_is_better else "lower" for metric in metrics}
+        self.baselines: Mapping[str, Mapping[str, float]] = {}  # of the test split, once they are known
         self._config = masked_config(cfg)
         before = resumed.results["run"] if resumed and resumed.results else {}
         # of a folder from elsewhere: nothing that could be a path
@@ -118,6 +119,7 @@ class Record:
             "test": _stage(scores, "test"),
             "perf": perf,
             "run": run,
+            "baselines": {name: dict(found) for name, found in self.baselines.items()},
             "directions": self._directions,
         }  # type: ignore[typeddict-item]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -16,9 +16,6 @@ class Own(Layout):
 
     model_type = "manyheads"
     architecture = "Decoder"
-    admitted: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "architectures": (["Decoder"],)
-    }  # any other network is not ours to build
 
     def fits(self, settings: Mapping[str, Any], head: NextToken) -> bool:
         return True
