@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import IO, TYPE_CHECKING, Any, TextIO, final
 
 from manyheads.errors import EXIT_DONE, UserError, out_of_memory
 from manyheads.generate import OPTION, read_settings
@@ -137,7 +137,7 @@ class Talk:
         *,
         system: str | None,
         options: dict[str, Any],
-        screen: IO[str] | None,
+        screen: TextIO | None,
         lines: IO[str] | None,
         on_terminal: bool,
     ) -> None:
