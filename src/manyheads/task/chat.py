@@ -59,6 +59,7 @@ class Chat(ExampleTask):
     asked = Fields(("messages.content",))
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
     monitor = "val/bits_per_byte"
+    hint = "chat {run}"
     columns = ("tokens",)
 
     def __init__(
