@@ -192,6 +192,10 @@ class Task(pl.LightningDataModule, ABC):
         """What samples are written from, of the validation split: the same ones every time; none where nothing is written."""
         return []
 
+    def question(self, text: str) -> list[int]:
+        """The tokens of a text of the user's, for a sample to be written from."""
+        return self.tokenizer.encode(text)
+
     @abstractmethod
     def predictions(self, scored: Scored) -> Iterable[Prediction]:
         """One line per example of the test split, in order."""
