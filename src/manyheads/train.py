@@ -129,7 +129,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                 network, head = _whole(cfg, tokenizer, run.checkpoint("best"))
             export(run, network, head, tokenizer, results)
             screen.tell_notes(console, task.closing_notes)
-            screen.summary(console, run, results, task.hint)
+            screen.summary(console, run, results, task.first_try)
         return results
 
 

@@ -13,7 +13,7 @@ from manyheads.run.completion import answer, shell_completion
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("", ["train", "eval", "generate", "model", "runs", "--help", "--version"]),
+        ("", ["train", "eval", "predict", "generate", "families", "model", "runs", "--help", "--version"]),
         ("tr", ["train"]),
         ("train data=", ["data=text", "data=tiny"]),
         ("train da", ["data."]),
@@ -24,6 +24,7 @@ from manyheads.run.completion import answer, shell_completion
         ("runs --pr", ["--prune"]),
         ("model mo", ["model="]),
         ("model --j", ["--json"]),
+        ("families --m", ["--markdown"]),
         ("nonsense x", []),
     ],
 )

@@ -134,7 +134,7 @@ def _number(value: float | None) -> str:
 
 
 def summary(console: Console, run: RunFolder, results: Results, hint: str) -> None:
-    """The end of a run: scores, speed, folder, and what to try next: `hint` (see `Task.hint`) and eval."""
+    """The end of a run: scores, speed, folder, and what to try next: `hint` (see `Task.first_try`) and eval."""
     console.print()
     console.print(scores_table(results["val"], results["test"], "best checkpoint"))
     rate, memory = (value_of(results, f"perf/{name}") or 0 for name in ("tokens_per_sec", "peak_memory_bytes"))
