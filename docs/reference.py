@@ -39,10 +39,12 @@ FROM_CODE = (
     "head.dim",
     "callbacks.seed",
     "task.seed",
-    "task.stride",
+    "task.kind",
+    "task.reads",
+    "manyheads.task.generation.Generation.stride",
     "trainer.fixed",
 )
-"""Plain arguments that train() gives."""
+"""Plain arguments that train() and eval() give: of all choices of a group, or of one target."""
 
 
 class Setting(NamedTuple):
@@ -103,7 +105,7 @@ def settings(group: str, target: str) -> Iterator[Setting]:
     texts = explanations(function)
     hints = annotations_of(function)
     for name, parameter in parameters(function).items():
-        if not _can_be_set(hints.get(name)) or f"{group}.{name}" in FROM_CODE:
+        if not _can_be_set(hints.get(name)) or {f"{group}.{name}", f"{target}.{name}"} & set(FROM_CODE):
             continue
         default = "" if parameter.default is parameter.empty else written(parameter.default)
         yield Setting(name, default, in_words(hints[name]), texts.get(name, ""))
@@ -113,7 +115,8 @@ def explanations(function: Callable[..., Any]) -> dict[str, str]:
     """Argument -> what the docstrings of the function and of its shared options say of it."""
     options = getattr(function, "__manyheads_options__", None)
     shared: dict[str, str] = {}
-    for kind in reversed(inspect.getmro(options) if options else (Course,)):
+    bases = inspect.getmro(function) if inspect.isclass(function) else ()
+    for kind in reversed((*inspect.getmro(options), *bases) if options else (*bases, Course)):
         shared |= described(kind)
     known = parameters(function)
     return {name: text for name, text in shared.items() if name in known} | described(function)
@@ -135,8 +138,12 @@ def table(rows: list[Setting]) -> str:
     lines = ["| " + " | ".join(heads[name] for name in columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
         cells = {**row._asdict(), "key": f"`{row.key}`", "default": f"`{row.default}`" if row.default else ""}
-        lines.append("| " + " | ".join(cells[name].replace("|", "\\|") for name in columns) + " |")
+        lines.append("| " + " | ".join(_in_a_cell(cells[name]) for name in columns) + " |")
     return "\n".join(lines)
+
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "\\n")
 
 
 def _choice_table(group: str, names: list[str]) -> str:
@@ -174,7 +181,10 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         if key == "defaults":
             for item in value:
                 if isinstance(item, Mapping):
-                    yield from ((str(name).removeprefix("override /").partition("@")[0], str(choice)) for name, choice in item.items())
+                    yield from (
+                        (str(name).removeprefix("override /").partition("@")[0], str(choice))
+                        for name, choice in item.items()
+                    )
                 elif item != "_self_":
                     yield "defaults", str(item)
         elif isinstance(value, Mapping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -108,6 +109,7 @@ def test_rows_longer_than_the_learned_positions() -> None:
         "model.max_positions=2048."
     )
     checked("model=gpt2", "task.seq_len=1024")
+    assert error_of("model=gpt2", "task=chat", "task.max_tokens=2048").startswith("task.max_tokens=2048 is longer than")
 
 
 def test_a_rate_out_of_range() -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,24 @@ def test_texts_go_to_a_file_as_json_lines(run: Path, tmp_path: Path, capsys: pyt
     assert sorted(tmp_path.iterdir()) == [prompts, out]
 
 
+def test_the_texts_of_a_search_carry_their_scores(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [f"run={run}", "device=cpu", "max_new_tokens=4", "num_beams=3", "num_samples=2", "temperature=0"]
+    generate_main([*arguments, "length_penalty=0.5", "early_stopping=never", "to=-", "a", "b"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [list(row) for row in rows] == [["prompt", "sample", "text", "tokens", "finish", "score"]] * 4
+    settings = {"max_new_tokens": 4, "num_beams": 3, "length_penalty": 0.5, "early_stopping": "never"}
+    found = load(run, device="cpu").samples(["a", "b"], num_samples=2, **settings)  # type: ignore[arg-type]
+    assert [(row["text"], row["score"]) for row in rows] == [(sample.text, sample.score) for sample in found]
+
+
+def test_choices_and_expressions_on_the_command_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("llguidance")
+    generate_main([f"run={run}", "device=cpu", 'choices=["yes, it is","no"]', "a"])
+    assert capsys.readouterr().out in ("ayes, it is\n", "ano\n")
+    generate_main([f"run={run}", "device=cpu", r'regex="\d[a-c]{2} (x|\$)"', "a"])
+    assert re.fullmatch(r"a\d[a-c]{2} (x|\$)\n", capsys.readouterr().out)
+
+
 def test_texts_on_stdout_stand_there_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate_main([f"run={run}", "device=cpu", "max_new_tokens=4", "to=-", "a", "b" * 20])
     said = capsys.readouterr()
@@ -278,6 +297,8 @@ def test_a_prompt_that_is_read_in_part_is_told(run: Path, capsys: pytest.Capture
     ("settings", "message"),
     [
         ({"temperature": "hot"}, "temperature=hot: set a number of at least 0."),
+        ({"num_beams": 2, "temperature": 1}, "temperature=1 does not go with num_beams=2"),
+        ({"choices": ["a", 1]}, "choices=['a', 1]: 1 is no text"),
         ({"max_new_tokens": 0}, "max_new_tokens=0: set a whole number of at least 1."),
         ({"device": "meta"}, "device=meta keeps no numbers"),
         ({"to": "nowhere/texts.jsonl"}, "to=nowhere/texts.jsonl: there is no folder nowhere."),

@@ -1,6 +1,7 @@
 """Guards what a checkpoint gives back: the same network and tokenizer, no code run, and a plain word where it cannot."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from manyheads.decoding.generate import generate
 from manyheads.errors import UserError
-from manyheads.load import Score, load, load_weights
+from manyheads.load import Score, load
 from manyheads.testing import TINY_CONFIG, byte_tokenizer, tiny_checkpoint, tiny_network, tiny_run
 
 TOKENIZER = byte_tokenizer()
@@ -86,6 +87,34 @@ def test_the_answer_has_the_shape_of_the_question(run: Path) -> None:
     assert lm.generate([], max_new_tokens=5) == []
 
 
+def test_a_search_has_the_same_shapes_and_the_best_first(run: Path) -> None:
+    lm = load(run, device="cpu")
+    groups = lm.generate(["a", "b"], num_samples=3, num_beams=3, max_new_tokens=5)
+    assert [len(set(group)) for group in groups] == [3, 3]
+    assert lm.generate(["a", "b"], num_beams=3, max_new_tokens=5) == [group[0] for group in groups]
+    assert lm.generate("a", num_beams=3, max_new_tokens=5) == groups[0][0]
+    assert "".join(lm.stream("a", num_beams=3, max_new_tokens=5)) == groups[0][0]
+    scores = [sample.score for sample in lm.samples(["a"], num_samples=3, num_beams=3, max_new_tokens=5)]
+    assert None not in scores
+    assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+
+
+def test_fewer_texts_than_samples_stay_with_their_prompts(run: Path) -> None:
+    """Two choices for three places: groups that were counted off would mix the prompts."""
+    lm = load(run, device="cpu")
+    groups = lm.generate(["a", "b"], num_samples=3, num_beams=3, choices=["x", "yz"], early_stopping="never")
+    assert [sorted(group) for group in groups] == [["x", "yz"], ["x", "yz"]]
+
+
+def test_texts_of_one_form(run: Path) -> None:
+    pytest.importorskip("llguidance")
+    lm = load(run, device="cpu")
+    assert lm.generate("a", choices=["yes", "no"]) in ("yes", "no")
+    for options in ({"temperature": 0}, {"seed": 4}, {"num_beams": 3}):
+        text = lm.generate("a", regex="[0-9]{2,4}é", **options)  # type: ignore[call-overload]
+        assert re.fullmatch("[0-9]{2,4}é", text)
+
+
 def test_an_option_that_is_none_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match=r"temprature is no option of generate\. Did you mean 'temperature'"):
         load(run, device="cpu").generate("a", temprature=1)  # type: ignore[call-overload]
@@ -104,20 +133,6 @@ def test_the_score_adds_up_and_counts_bytes_and_ends(run: Path) -> None:
     assert lm.score("a text longer than a window", stride=1).loss_sum != two.loss_sum
     with pytest.raises(UserError, match="no text to score"):
         lm.score(["", ""])
-
-
-def test_weights_go_into_modules_of_the_same_shape_alone(run: Path) -> None:
-    network, head = tiny_network(257, seed=9)
-    load_weights(run, None, network, head)
-    assert torch.equal(network.embedding.weight, weights(1))
-    with pytest.raises(UserError, match=r"network\.embedding\.weight is \[257, 16\] there and \[300, 16\] here"):
-        load_weights(run, None, *tiny_network(300))
-    with pytest.raises(UserError, match=r"lacks network\.blocks\.2\."):
-        load_weights(run, None, *tiny_network(257, num_layers=3))
-    with pytest.raises(UserError, match=r"holds network\.blocks\.1\..*of another network"):
-        load_weights(run, None, *tiny_network(257, num_layers=1))
-    with pytest.raises(UserError, match="init=nowhere: there is no such folder"):
-        load_weights("nowhere", None, network, head)
 
 
 # what cannot be loaded

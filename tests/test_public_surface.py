@@ -18,7 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 import manyheads
 from manyheads import cli
 from manyheads.build import CONF_DIR, resolve_target
+from manyheads.chat import chat
 from manyheads.decoding.options import Options
+from manyheads.decoding.reply import ReplyOptions
 from manyheads.families import make_parser as families_parser
 from manyheads.generate import generate
 from manyheads.load import LoadedLM, Score, load
@@ -60,9 +62,11 @@ def surface() -> list[str]:
             *(f"python manyheads.train({name})" for name in parameters(from_overrides)),
             *(f"python lm.{name}" for name in _members(LoadedLM)),
             *(f"python lm.generate({name})" for name in Options.__dataclass_fields__),
+            *(f"python lm.chat({name})" for name in ReplyOptions.__dataclass_fields__),
             *(f"python lm.score().{name}" for name in _members(Score)),
             *(f"key generate {name}" for name in (*parameters(generate), *Options.__dataclass_fields__)),
-            *(f"key {verb} {key}" for verb in ("train", "eval", "predict", "generate") for key in _keys(verb)),
+            *(f"key chat {name}" for name in (*parameters(chat), *ReplyOptions.__dataclass_fields__)),
+            *(f"key {verb} {key}" for verb in ("train", "eval", "predict", "generate", "chat") for key in _keys(verb)),
             *_choices(),
             *_of_schema("results.json", Results, skip=("val", "test", "perf", "run", "directions")),
             *_of_schema("results.json run/", RunRecord),

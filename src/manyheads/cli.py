@@ -124,6 +124,10 @@ def _families(argv: list[str]) -> int:
     return int(_load("manyheads.families:families_main")(argv))
 
 
+def _chat(argv: list[str]) -> int:
+    return int(_load("manyheads.chat:chat_main")(argv))
+
+
 def _model(argv: list[str]) -> int:
     return int(_load("manyheads.describe:describe_main")(argv))
 
@@ -137,6 +141,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "predict": _predict,
     "generate": _generate,
+    "chat": _chat,
     "families": _families,
     "model": _model,
     "runs": _runs,

@@ -102,7 +102,7 @@ def _remedy(task: Any, head: Any, kind: str) -> str:
         for name, other in heads.items():
             fitting = [f"model={model}" for model, of in models.items() if fits(task, other, of)]
             ways.insert(0, [f"head={name} with {' or '.join(fitting)}"] if fitting else [])
-    if not ways[-1]:
+    if not ways[0] and not ways[-1]:
         pairs = ((n, next((h for h in heads if fits(one, heads[h], kind)), "")) for n, one in tasks.items())
         ways[-1] = [f"task={name} head={other}" for name, other in pairs if other and tasks[name] is not task]
     return ", or ".join(" or ".join(way) for way in ways if way)
@@ -123,15 +123,21 @@ def check_shape(cfg: DictConfig, allow: Iterable[str] = ()) -> nn.Module:
 
 def check_length(cfg: DictConfig, network: Any) -> None:
     """Raises UserError when rows are longer than the network has positions."""
-    seq_len, longest = cfg.task.get("seq_len"), getattr(network, "max_positions", None)
-    if seq_len is None or longest is None:
-        return
-    check_range("task.seq_len", seq_len, 1)
-    if seq_len > longest:
-        raise UserError(
-            f"task.seq_len={seq_len} is longer than the network's positions. Set task.seq_len={longest} or less, or "
-            f"model.max_positions={seq_len}."
-        )
+    longest = getattr(network, "max_positions", None)
+    for name in ("seq_len", "max_tokens"):
+        length = cfg.task.get(name)
+        if length is None or longest is None:
+            continue
+        check_range(f"task.{name}", length, 1)
+        if length > longest:
+            raise UserError(
+                f"task.{name}={length} is longer than the network's positions. Set task.{name}={longest} or less"
+                + (
+                    f": a resumed run keeps model.max_positions={longest}."
+                    if cfg.get("resume")
+                    else f", or model.max_positions={length}."
+                )
+            )
 
 
 def _nodes(group: str, dirs: Iterable[Path]) -> dict[str, DictConfig]:

@@ -72,8 +72,8 @@ Values follow Hydra's grammar: put quotes inside the shell's around one with a s
 such as 'run="my runs/first"'.
 """
 
-_OPTION = re.compile(r"(\+\+?|~)?[A-Za-z_][\w.@/]*=")
-_TEXTS = ("run", "checkpoint", "device", "input", "to")  # a folder may be named 2026
+OPTION = re.compile(r"(\+\+?|~)?[A-Za-z_][\w.@/]*=")
+_TEXTS = ("run", "checkpoint", "device", "input", "to", "system")  # a folder may be named 2026
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -119,6 +119,7 @@ def generate(
     set_threads()
     with out_of_memory("Lower batch_size, context or max_new_tokens."):
         lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
+        _check_writable(lm, options)
         between = "\n" if lm.reads_source() else ""
         _tell_long_prompts(lm, prompts, options.get("context"))
         if out is not None:
@@ -139,8 +140,8 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], bool]:
     if "--" in arguments:
         at = arguments.index("--")
         arguments, literal = arguments[:at], arguments[at + 1 :]
-    overrides = [argument for argument in arguments if _OPTION.match(argument)]
-    others = [argument for argument in arguments if not _OPTION.match(argument)]
+    overrides = [argument for argument in arguments if OPTION.match(argument)]
+    others = [argument for argument in arguments if not OPTION.match(argument)]
     if "-h" in others or "--help" in others:
         return [], [], True
     for argument in others:
@@ -152,10 +153,12 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], bool]:
     return overrides, [*others, *literal], False
 
 
-def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
-    """The keyword arguments of `generate` from KEY=VALUE in Hydra's grammar over conf/generate.yaml; unset ones left out.
+def read_settings(
+    overrides: Sequence[str], verb: str = "generate", hint: str = "\nIf it is a prompt, put -- before it."
+) -> dict[str, Any]:
+    """The keyword arguments of a verb from KEY=VALUE in Hydra's grammar over conf/<verb>.yaml; unset ones left out.
 
-    Raises UserError for a key that is not there (with the nearest) and for a value that Hydra cannot read.
+    Raises UserError for a key that is not there (with the nearest and the hint) and for a value that Hydra cannot read.
     """
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
@@ -164,18 +167,17 @@ def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
 
     from manyheads.build import CONF_DIR
 
-    keys = [str(key) for key in OmegaConf.load(CONF_DIR / "generate.yaml")]
+    keys = [str(key) for key in OmegaConf.load(CONF_DIR / f"{verb}.yaml")]
     settings: dict[str, Any] = {}
     with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
         for override in overrides:
             key = override.partition("=")[0]
             if key not in keys:
                 raise UserError(
-                    f"{override}: generate has no key {key}.{did_you_mean(key, keys)} See `manyheads generate --help`.\n"
-                    "If it is a prompt, put -- before it."
+                    f"{override}: {verb} has no key {key}.{did_you_mean(key, keys)} See `manyheads {verb} --help`.{hint}"
                 )
             try:
-                settings[key] = _plain(compose("generate", [override])[key])
+                settings[key] = _plain(compose(verb, [override])[key])
             except (HydraException, OmegaConfBaseException) as error:
                 raise UserError(
                     f"{override}: this is not one value in Hydra's grammar. Put quotes inside the shell's around a value "
@@ -229,6 +231,13 @@ def _check_options(options: dict[str, Any]) -> None:
         if name not in known:
             raise UserError(f"{name} is no option of generate.{did_you_mean(name, known)}")
     Options(**options)
+
+
+def _check_writable(lm: LoadedLM, options: dict[str, Any]) -> None:
+    """Before a prompt is on the screen."""
+    from manyheads.decoding.options import Options
+
+    Options(**options).constraint(lm.tokenizer)
 
 
 def _tell_long_prompts(lm: LoadedLM, prompts: Sequence[str], context: int | None) -> None:

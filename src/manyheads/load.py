@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack, overload
@@ -10,20 +11,20 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from manyheads import sharded
-from manyheads.build import build, target_of
+from manyheads.build import target_of
 from manyheads.data.given import columns_of, given_rows
 from manyheads.data.source import Source
 from manyheads.decoding import scoring, text
-from manyheads.decoding.options import Options, OptionValues
+from manyheads.decoding.options import Options, OptionValues, checked_options
+from manyheads.decoding.reply import ReplyOptions, ReplyPiece, ReplyValues, check_talks, reply
 from manyheads.decoding.scoring import Score
-from manyheads.errors import UserError, did_you_mean
+from manyheads.errors import UserError, written
 from manyheads.head.base import Head
 from manyheads.marks import callable_module
+from manyheads.rebuild import build_task, fill, rebuild
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.folder import parse_config
-from manyheads.signature import parameters
-from manyheads.task.base import Prediction, Task
+from manyheads.task.base import Prediction
 from manyheads.task.text_to_text import LAYOUTS, PLACE, READ_APART
 from manyheads.tokenizer.base import Tokenizer
 
@@ -58,7 +59,9 @@ class LoadedLM:
         self.config = config
         self.checkpoint = checkpoint
         self.record = record
-        limits = [OmegaConf.select(config, "task.seq_len"), network.max_positions]
+        limits = [OmegaConf.select(config, key) for key in ("task.seq_len", "task.max_tokens")] + [
+            network.max_positions
+        ]
         self.context: int | None = min((limit for limit in limits if isinstance(limit, int)), default=None)
 
     @property
@@ -115,7 +118,8 @@ class LoadedLM:
     def samples(
         self, prompts: Sequence[str], *, num_samples: int = 1, **options: Unpack[OptionValues]
     ) -> Iterator[text.Sample]:
-        """Each text with its prompt, its number, its tokens and why it ended, in order; options as for `generate`."""
+        """Each text with its prompt, its number, its tokens, why it ended and, of a search, its score, in order; options
+        as for `generate`."""
         chosen = self._options(options, num_samples)
         prompts, as_source = text.texts("prompts", prompts), self._as_source()
         return text.samples(self.network, self.head, self.tokenizer, prompts, chosen, as_source)
@@ -137,6 +141,24 @@ class LoadedLM:
             raise UserError(f"the config in {self.checkpoint} names no task: it is not that of a whole run.")
         source.ask(target_of(cfg.task, "task", cfg.allow).asked)  # type: ignore[attr-defined]
         return build_task(cfg, source, self.tokenizer).answers(self.network, self.head)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[ReplyValues]) -> str:
+        """What the assistant says next in a dialogue: a list of {"role", "content"} that ends with a user's turn.
+
+        Options, with their defaults: max_new_tokens=200, temperature=0.8 (0: always the likeliest token), top_k=None, top_p=None,
+        min_p=None, repetition_penalty=1.0, seed=1, context=None (most tokens of history and reply; None: as many as in
+        training). Of a longer history the first exchanges are left out, and the system turn stays. No message can forge a
+        marker. Raises UserError for a run that learned no dialogues, messages that are none, and a value out of range.
+        """
+        return "".join(piece.text for piece in self.reply(messages, **options))
+
+    def reply(self, messages: Sequence[Mapping[str, str]], **options: Unpack[ReplyValues]) -> Iterator[ReplyPiece]:
+        """The pieces of what `chat` would return, as they come; with the last one, why it ended: "end" or "length"."""
+        check_talks(self.tokenizer, self.folder or self.checkpoint)
+        chosen = checked_options(ReplyOptions, options, "chat")
+        if chosen.context is None:
+            chosen = dataclasses.replace(chosen, context=self.context)
+        return reply(self.network, self.head, self.tokenizer, messages, chosen)
 
     def score(self, texts: str | Sequence[str], *, stride: int | None = None, batch_size: int = 16) -> Score:
         """How well the model predicts the texts, each a document of its own; counted as the test figures are.
@@ -175,12 +197,8 @@ class LoadedLM:
         return lambda ids: layout.wrapped(ids[: self.config.task.get("max_source_tokens")])
 
     def _options(self, values: OptionValues, num_samples: int = 1) -> Options:
-        known = Options.__dataclass_fields__
-        for name in values:
-            if name not in known:
-                raise UserError(f"{name} is no option of generate.{did_you_mean(name, known)}")
-        context = values.get("context")
-        return Options(**{**values, "context": self.context if context is None else context}, num_samples=num_samples)
+        chosen = checked_options(Options, {**values, "num_samples": num_samples}, "generate")
+        return chosen if chosen.context is not None else dataclasses.replace(chosen, context=self.context)
 
 
 def load(
@@ -220,66 +238,12 @@ def load(
     )
 
 
-def build_task(cfg: DictConfig, source: Source, tokenizer: Tokenizer) -> Task:
-    """The task that a config describes, told what kind of network there is and what its head reads of a batch."""
-    network = assemble_network(cfg, tokenizer.vocab_size, cfg.allow)
-    live = {"source": source, "tokenizer": tokenizer, "seed": cfg.seed, "kind": network.kind}
-    live["reads"] = target_of(cfg.head, "head", cfg.allow).reads  # type: ignore[attr-defined]
-    known = parameters(target_of(cfg.task, "task", cfg.allow))
-    return build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
-
-
-def assemble_network(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> nn.Module:
-    """The network for a vocabulary of that size, without memory."""
-    with torch.device("meta"):
-        return build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
-
-
-def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
-    """The network and the head that a config describes, with weights as at the start of training.
-
-    In float64 where training is: Lightning would turn them into it only once a checkpoint's weights are in them.
-    """
-    with torch.random.fork_rng(devices=[]):
-        network, head = assemble(cfg, tokenizer.vocab_size, allow)
-    if str(OmegaConf.select(cfg, "trainer.precision")).startswith("64"):
-        return network.double(), head.double()
-    return network, head
-
-
-def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
-    """The network and the head for a vocabulary of that size, on torch's default device."""
-    network = build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
-    live = {"dim": network.dim, "vocab_size": vocab_size, "weight": network.output_weight}
-    known = parameters(target_of(cfg.head, "head", allow))
-    return network, build(cfg.head, "head", allow=allow, **{name: live[name] for name in live if name in known})
-
-
-def load_weights(path: str | Path, checkpoint: str | None, network: nn.Module, head: Head) -> None:
-    """Puts the weights of another run (`init=FOLDER`) into modules of the same shape. Raises UserError."""
-    file = find_checkpoint(path, checkpoint, "init")
-    fill(read_checkpoint(file), file, network, head)
-
-
-def fill(content: dict[str, Any], file: Path, network: nn.Module, head: Head) -> None:
-    """Copies a checkpoint's weights into the modules, also where each rank holds a part. Raises UserError for one that is missing or has another shape."""
-    saved = content["state_dict"]
-    for prefix, module in (("network.", network), ("head.", head)):
-        own = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
-        wanted = module.state_dict()
-        for name, value in wanted.items():
-            if name not in own:
-                raise UserError(f"checkpoint {file} lacks {prefix}{name}: it is not whole, or of another network.")
-            if own[name].shape != value.shape:
-                raise UserError(
-                    f"checkpoint {file}: {prefix}{name} is {list(own[name].shape)} there and {list(value.shape)} here. "
-                    "Set model and tokenizer to those of that run."
-                )
-        for name in own.keys() - wanted.keys():
-            raise UserError(
-                f"checkpoint {file} holds {prefix}{name}, which this network has not: it is of another network."
-            )
-        module.load_state_dict(sharded.parts_of(own, wanted))
+def _texts(key: str, value: Any, *, one: bool = False) -> list[str]:
+    """One text or several as a list. Raises UserError for what is neither."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or (one and texts is value) or not all(isinstance(each, str) for each in texts):
+        raise UserError(f"{key}={written(value)}: set a text{'' if one else ' or a list of texts'}.")
+    return list(texts)
 
 
 def _device(name: str | None) -> torch.device:

@@ -10,7 +10,6 @@ import torch
 
 from manyheads.batch import Batch
 from manyheads.decoding.beam import Hypothesis, beam_search
-from manyheads.decoding.constraint import Constraint
 from manyheads.decoding.generate import generate
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
@@ -136,13 +135,13 @@ def test_a_batch_of_ragged_prompts_is_each_prompt_alone(beams: int, context: int
         assert len({str(row) for row in together}) == len(PROMPTS)
 
 
-@pytest.mark.parametrize("penalty", [1.0, 3.0])
-def test_one_beam_is_greedy_choice(penalty: float) -> None:
-    """Whatever the penalty: a search that went on after the likeliest token was the end would be another one."""
+@pytest.mark.parametrize("stopping", [True, False, "never"])
+def test_one_beam_is_greedy_choice(stopping: Any) -> None:
+    """A search that went on after the likeliest token was the end would be another one."""
     for seed in (7, 10, 14):
         network, head = made(seed=seed)
         greedy = generate(network, head, PROMPTS, end_id=END, max_new_tokens=LENGTH)
-        found = search(network, head, PROMPTS, num_beams=1, length_penalty=penalty)
+        found = search(network, head, PROMPTS, num_beams=1, length_penalty=2.0, early_stopping=stopping)
         assert [[each.tokens for each in row] for row in found] == [[row] for row in greedy]
 
 
@@ -176,6 +175,17 @@ def test_when_a_search_ends_by_hand() -> None:
     assert found == [([2] * 9, pytest.approx(-0.1609438)), ([1], pytest.approx(-0.6546666))]
 
 
+def test_a_penalty_below_zero_favours_the_present_length() -> None:
+    """Scores are sums times lengths. Two texts have ended after two steps, the worse with 2 ln(0.252) = -2.757. The beam of
+    2s has 2 ln(0.42) then and 3 ln(0.42) = -2.603 in the end; at the longest it would have 10 ln(0.42)."""
+    table = {(): (0.3, 0.28, 0.42), (1,): (0.9, 0.05, 0.05), (2,): (0.0, 0.0, 1.0), (2, 2): (1.0, 0.0, 0.0)}
+    network, head = scripted(lambda read: torch.tensor(table.get(tuple(read[1:]), (1.0, 0.0, 0.0))).log().tolist(), 3)
+    [found] = search(
+        network, head, [[]], num_beams=2, num_return=2, max_new_tokens=10, length_penalty=-1.0, early_stopping="never"
+    )
+    assert found == [([], pytest.approx(-1.2039728)), ([2, 2], pytest.approx(-2.6025018))]
+
+
 def test_no_text_is_made_up_where_fewer_are_possible() -> None:
     """Two texts are possible here, each with its own share."""
     network, head = scripted(
@@ -183,88 +193,6 @@ def test_no_text_is_made_up_where_fewer_are_possible() -> None:
     )
     [found] = search(network, head, [[]], num_return=4)
     assert sorted(each.tokens for each in found) == [[1], [2]]
-
-
-def test_no_pair_of_tokens_comes_twice_and_the_prompt_counts() -> None:
-    """Logits fall from token 1 on. The end token in front is no part of the text, so that it may end it."""
-    network, head = scripted(lambda read: [-50.0, 3.0, 2.0, 1.0], 4)
-    [found] = search(network, head, [[1, 1]], num_beams=1, max_new_tokens=6, no_repeat_ngram=2)
-    assert found[0].tokens == [2, 1, 3, 1]  # then 1 1, 1 2 and 1 3 were there
-    greedy = generate(network, head, [[1, 1]], end_id=END, max_new_tokens=6, no_repeat_ngram=2)
-    assert greedy == [found[0].tokens]
-    assert generate(network, head, [[2]], end_id=END, max_new_tokens=6, no_repeat_ngram=1) == [[1, 3]]
-
-
-class Only(Constraint):
-    """These texts, and nothing after them: not even the end."""
-
-    name = "only=these"
-
-    def __init__(self, *texts: list[int]) -> None:
-        self.texts = texts
-
-    def allowed(self, new: Any) -> torch.Tensor:
-        mask = torch.zeros(V, dtype=torch.bool)
-        mask[[text[len(new)] for text in self.texts if text[: len(new)] == list(new) and len(text) > len(new)]] = True
-        return mask
-
-
-def test_a_constraint_keeps_tokens_out_and_leaves_the_scores_as_they_are() -> None:
-    network, head = made()
-    texts = [[1, 2, END], [1, 3, END], [5, END], [6, 6, 6, 6]]
-    [found] = search(network, head, [[4]], num_beams=5, num_return=5, allowed=Only(*texts), length_penalty=0.0)
-    scores = {tuple(text[:-1]): log_probability(network, head, [4], text) for text in texts[:3]}
-    assert {tuple(each.tokens): each.score for each in found} == pytest.approx(scores, rel=1e-5)
-    with pytest.raises(UserError, match="only=these: after 4 tokens of a text, no token of the tokenizer may follow"):
-        search(network, head, [[4]], num_beams=3, allowed=Only([6, 6, 6, 6]))
-    with pytest.raises(UserError, match="only=these with no_repeat_ngram=1: after 1 tokens of a text"):
-        generate(network, head, [[4]], end_id=END, max_new_tokens=9, no_repeat_ngram=1, allowed=Only([6, 6]))
-
-
-class EncoderDecoder(torch.nn.Module):
-    """Says its source, token by token. Sources come with the first batch of a cache and stay with their rows."""
-
-    max_positions = None
-
-    def new_cache(self, batch_size: int, max_len: int) -> SourceCache:
-        return SourceCache()
-
-    def forward(self, batch: Batch, cache: SourceCache | None) -> torch.Tensor:
-        cache = cache or SourceCache()
-        assert ("source_ids" in batch) == (cache.rows is None)
-        if cache.rows is None:
-            pairs = zip(batch["source_ids"].tolist(), batch["source_segments"].tolist(), strict=True)
-            cache.rows = [([t for t, real in zip(*pair, strict=True) if real], 0) for pair in pairs]
-            starts = (batch["input_ids"] == END).sum(1)  # the token in front and padding
-            cache.rows = [
-                (s, batch["input_ids"].shape[1] - int(n)) for (s, _), n in zip(cache.rows, starts, strict=True)
-            ]
-        else:
-            cache.rows = [(source, place + 1) for source, place in cache.rows]
-        logits = torch.full((len(cache.rows), batch["input_ids"].shape[1], V), -9.0)
-        for row, (source, place) in enumerate(cache.rows):
-            logits[row, -1, [*source, END][min(place, len(source))]] = 0.0
-        return logits
-
-
-class SourceCache:
-    rows: list[tuple[list[int], int]] | None = None
-
-    def keep(self, rows: torch.Tensor) -> None:
-        assert self.rows is not None
-        self.rows = [self.rows[row] for row in rows.tolist()]
-
-
-@pytest.mark.parametrize("use_cache", [True, False])
-def test_each_row_keeps_its_source(use_cache: bool) -> None:
-    """Sources of several lengths, prompts that are there in part, rows that end at different steps, windows that move on."""
-    _, head = scripted(lambda read: 0, V)
-    sources, prompts = [[5, 6, 7, 8], [9], [11, 12, 13]], [[], [], [1]]
-    wanted = [[5, 6, 7, 8], [9], [12, 13]]
-    settings: dict[str, Any] = {"sources": sources, "end_id": END, "max_new_tokens": 8, "use_cache": use_cache}
-    found = beam_search(EncoderDecoder(), head, prompts, num_beams=3, **settings)
-    assert [row[0].tokens for row in found] == wanted
-    assert generate(EncoderDecoder(), head, prompts, **settings) == wanted
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from manyheads.decoding.beam import beam_search
 from manyheads.decoding.options import Options
 from manyheads.decoding.text import Piece, encode, pieces, samples
 from manyheads.errors import UserError
@@ -100,3 +101,50 @@ def test_samples_keep_their_order_when_a_later_one_ends_first() -> None:
 def test_a_prompt_that_is_half_a_character_is_refused() -> None:
     with pytest.raises(UserError, match="not UTF-8 at character 1"):
         encode(TOKENIZER, "a\udcff")
+
+
+TABLE = [
+    float(token % 7 + token % 3) if token < 256 and chr(token).isalpha() and token < 128 else -9.0 for token in range(V)
+]
+
+
+def ends_soon(read: list[int]) -> list[float]:
+    """Letters of several likelihoods, which turn with each place, and an end that is one of them."""
+    turned = TABLE[len(read) :] + TABLE[: len(read)]
+    return [*turned[:END], 8.0 if len(read) > 4 else 6.5]
+
+
+def test_beams_give_the_best_texts_with_their_scores() -> None:
+    network, head = scripted(ends_soon, V)
+    options = Options(num_beams=4, num_samples=3, max_new_tokens=5)
+    found = list(samples(network, head, TOKENIZER, ["ab", "", "x"], options))
+    assert [(sample.place, sample.prompt, sample.sample) for sample in found] == [
+        (place, prompt, number) for place, prompt in enumerate(["ab", "", "x"]) for number in range(3)
+    ]
+    wanted = beam_search(
+        network, head, [list(b"ab"), [], list(b"x")], end_id=END, max_new_tokens=5, num_beams=4, num_return=3
+    )
+    assert [(sample.text, sample.score, sample.tokens) for sample in found] == [
+        (TOKENIZER.decode(each.tokens), each.score, len(each.tokens)) for row in wanted for each in row
+    ]
+    assert {sample.finish for sample in found} == {"end", "length"}
+    assert all((sample.finish == "length") == (sample.tokens == 5) for sample in found)
+
+
+def test_beams_do_not_depend_on_the_batch() -> None:
+    network, head = scripted(ends_soon, V)
+    options = {"num_beams": 4, "max_new_tokens": 5}
+    found = list(samples(network, head, TOKENIZER, ["ab", "", "x"], Options(**options)))
+    assert found == list(samples(network, head, TOKENIZER, ["ab", "", "x"], Options(batch_size=8, **options)))
+    assert found == list(samples(network, head, TOKENIZER, ["ab", "", "x"], Options(batch_size=1, **options)))
+    told = list(pieces(network, head, TOKENIZER, ["ab", "", "x"], Options(**options)))
+    assert told == [sample[:1] + sample[2:6] for sample in found]
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"num_samples": 4}, {"num_beams": 3, "num_samples": 2}])
+def test_choices_are_all_that_is_written(options: dict[str, int]) -> None:
+    network, head = scripted(ends_soon, V)
+    found = list(samples(network, head, TOKENIZER, ["a", "b"], Options(choices=["yes", "é"], **options)))  # type: ignore[arg-type]
+    assert len(found) == 2 * options.get("num_samples", 1)
+    assert {sample.text for sample in found} <= {"yes", "é"}
+    assert {sample.finish for sample in found} == {"end"}

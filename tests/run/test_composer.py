@@ -178,7 +178,12 @@ def test_a_run_keeps_its_head_and_network_whatever_task_is_named(verb: str) -> N
     base = Base(config, choices)
     over, kept = compose(verb, ["task=classification", "task.batch_size=3"], CONF_DIR, base)
     assert (over.task._target_.rpartition(".")[2], over.task.batch_size) == ("Classification", 3)
-    assert (over.model, over.head, over.tokenizer, over.data) == (config.model, config.head, config.tokenizer, config.data)
+    assert (over.model, over.head, over.tokenizer, over.data) == (
+        config.model,
+        config.head,
+        config.tokenizer,
+        config.data,
+    )
     assert (kept["task"], kept["head"], kept["model"]) == ("classification", "next_token", "nano")
     assert not [name for name in kept.values() if name == OF_RUN]
     over, kept = compose(verb, ["task=classification", "head=label"], CONF_DIR, base)

@@ -115,7 +115,7 @@ def beam_search(
             going = [prompt for prompt in going if prompt.live]
     for prompt in found:
         if not prompt.done:
-            raise rules.dead_end(prompt.length)
+            raise rules.dead_end(prompt.length - 1)
     return [prompt.done[:num_return] for prompt in found]
 
 

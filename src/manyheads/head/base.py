@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
@@ -65,6 +66,10 @@ class Head(nn.Module, ABC):
         """What training minimises; here the loss itself. A head that adds to it overrides this method, never `forward`."""
         output = self(hidden, batch)
         return Objective(output.loss_sum, output, {})
+
+    def blank(self, batch_size: int, seq_len: int) -> Tensor:
+        """What `reads` names, of zeros, for rows of that shape: what memory is counted with."""
+        return torch.zeros(batch_size, seq_len, dtype=torch.int64)
 
     @abstractmethod
     def scores(self, hidden: Tensor, batch: Batch) -> Scores:

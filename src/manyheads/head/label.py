@@ -110,6 +110,11 @@ class Label(Head):
         right = ((logits > 0) == (classes > 0.5)).all(-1) if self.several else logits.argmax(-1) == classes
         return Scores(self._losses(logits, batch), right & self.learned(batch))
 
+    def blank(self, batch_size: int, seq_len: int) -> Tensor:
+        """Of one class for each row, or of each label."""
+        shape = (batch_size, len(self.labels)) if self.several else (batch_size,)
+        return torch.zeros(shape, dtype=torch.float32 if self.several else torch.int64)
+
     def learned(self, batch: Batch) -> Tensor:
         """Which rows have a class, [B] bool."""
         classes = batch["classes"]

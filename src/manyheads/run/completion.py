@@ -12,7 +12,7 @@ from pathlib import Path
 
 from manyheads.errors import EXIT_DONE, UserError, check_choice
 
-VERBS = ("train", "eval", "predict", "generate", "families", "model", "runs")
+VERBS = ("train", "eval", "predict", "generate", "chat", "families", "model", "runs")
 SHELLS = ("bash", "zsh", "fish")
 _RUN_KEYS = ("run=", "resume=", "init=")
 
@@ -93,7 +93,7 @@ def answer(line: str, conf_dir: Path) -> list[str]:
         return (
             [f for f in flags if f.startswith(word)] if word.startswith("-") else answer_verb("train", rest, conf_dir)
         )
-    if verb in ("generate", "predict"):
+    if verb in ("generate", "predict", "chat"):
         return _keys_of(verb, word, conf_dir)
     if verb == "families":
         return [flag for flag in ("--json", "--markdown", "--config-dir", "--allow", "--help") if flag.startswith(word)]

@@ -39,6 +39,32 @@ def answers(task: ExampleTask, network: nn.Module, head: Head) -> Iterator[Predi
             start = end
 
 
+def lines(task: ExampleTask, scored: Scored) -> Iterator[Prediction]:
+    """One line for each row of the test split whose outputs were read, in order; without target and score where the rows say
+    none."""
+    found = task.joined("test", scored.outputs)
+    chosen, targets = task.held_to("test", found)
+    outputs = [found[row] for row in chosen]
+    each = {metric.name: metric.each(outputs, targets) for metric in task.scorers()} if targets else {}
+    kept = {name: values for name, values in each.items() if values is not None}
+    inputs = task.inputs(task.source.rows("test")[chosen]) if chosen else []
+    losses: dict[int, float] = {}
+    for example in sorted(scored.loss):
+        row = int(task.store("test").rows[example])
+        losses[row] = losses.get(row, 0.0) + scored.loss[example]
+    for place, row in enumerate(chosen):
+        line = Prediction(id=row, input=inputs[place])
+        if targets:
+            line["target"] = task.shown(targets[place])
+        line["output"] = task.shown(outputs[place])
+        line.update(task.details(outputs[place]))
+        if targets:
+            line["score"] = {name: values[place] for name, values in kept.items()}
+        if row in losses:
+            line["loss"] = losses[row]
+        yield line
+
+
 def text_losses(task: Generation, network: nn.Module, head: Head) -> Iterator[Prediction]:
     """How well a network predicts each text of the test split, in order; an empty one has no label."""
     number = 0

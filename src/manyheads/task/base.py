@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypedDict, final
 
 import pytorch_lightning as pl
@@ -38,6 +39,7 @@ class Prediction(TypedDict, total=False):
 
     id: int  # the example's number in the split, from 0; of texts, those that are empty are not counted
     loss: float  # sum in nats
+    losses: list[float]  # of each reply of a dialogue, in nats; `loss` is their sum
     tokens: int  # labels that the sum is over
     bytes: int  # of raw text in UTF-8
     bits_per_byte: float
@@ -54,6 +56,7 @@ class Shown(NamedTuple):
     prompt: str  # as it is shown
     ids: list[int]  # what the network goes on from
     source: list[int] | None = None  # what an encoder reads
+    ends: frozenset[int] = frozenset()  # tokens that end it, besides the end of a text
 
 
 class Scored(NamedTuple):
@@ -78,7 +81,9 @@ class Task(pl.LightningDataModule, ABC):
     fields: ClassVar[Fields] = TEXT
     asked: ClassVar[Fields] = TEXT  # those that are there when something is asked of a trained model
     metrics: ClassVar[tuple[type[Metric], ...]]
-    output_metrics: ClassVar[tuple[type[OutputMetric], ...]] = ()
+    output_metrics: tuple[
+        type[OutputMetric], ...
+    ] = ()  # of the class all that it may score; of a task what its data has
     monitor: ClassVar[str]
     hint: ClassVar[str | None] = None  # the verb to try first with a trained model, {run} for its folder; None: predict
     source: Source
@@ -180,6 +185,10 @@ class Task(pl.LightningDataModule, ABC):
     def describe(self) -> dict[str, SplitSize]:
         """The size of each split, but of one that is a stream."""
 
+    def baselines(self, split: str) -> Mapping[str, Mapping[str, float]]:
+        """What simple rules score on a split, by the names of the metrics; each is fitted on train alone. None here."""
+        return {}
+
     def prompts(self, count: int) -> list[Shown]:
         """What samples are written from, of the validation split: the same ones every time; none where nothing is written."""
         return []
@@ -201,6 +210,10 @@ class Task(pl.LightningDataModule, ABC):
         Raises UserError for a task that cannot be asked of new rows.
         """
         raise UserError(f"{type(self).__name__} answers no new rows: it has no method `answers`.")
+
+    def pages(self, scored: Scored) -> Mapping[str, Callable[[Path], None]]:
+        """Pages of HTML about the test split, by name: what writes each to a path. None here."""
+        return {}
 
     def _rank(self) -> tuple[int, int]:
         """This process's number among those that read different rows, and how many do."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from manyheads.baseline.base import TRAIN_ROWS, VERSION, Baseline, Scores, evenly, kept
 from manyheads.batch import Batch
 from manyheads.data.cache import fingerprint
 from manyheads.data.examples import Collate, ExampleRows
@@ -23,7 +24,7 @@ from manyheads.data.source import SPLITS, Source
 from manyheads.errors import UserError, check_range
 from manyheads.head.base import Head
 from manyheads.metric.output import OutputMetric
-from manyheads.task.answering import answers
+from manyheads.task.answering import answers, lines
 from manyheads.task.base import Loader, Prediction, Scored, SplitSize, Task
 from manyheads.tokenizer.base import Tokenizer
 
@@ -35,7 +36,9 @@ class ExampleTask(Task):
     from the network (`read`) and what it should be (`targets`).
 
     Args:
-        source, tokenizer, seed: where rows come from, what makes tokens of them, what their order is made from.
+        source: where rows come from.
+        tokenizer: makes tokens of them.
+        seed: what the order of the training examples is made from.
         batch_size: examples in a training batch, per device.
         eval_batch_size: examples in a validation or test batch, per device; None: `batch_size`. No score depends on it.
         num_workers: processes that load training batches; 0: this one.
@@ -70,6 +73,7 @@ class ExampleTask(Task):
         self.num_workers = num_workers
         self.shuffle = shuffle
         self.while_training = True
+        self._compared = False
         self._stores: dict[str, ExampleStore] = {}
 
     @property
@@ -109,6 +113,19 @@ class ExampleTask(Task):
     def details(self, output: Any) -> Prediction:
         """What else a prediction says of an output."""
         return Prediction()
+
+    @property
+    def rules(self) -> Mapping[str, Baseline]:
+        """The baselines by name; of rows they read `inputs` and `targets`."""
+        return {}
+
+    @property
+    def closing_notes(self) -> list[str]:
+        """On how many rows baselines were fitted, where those were not all."""
+        rows = self.store("train").num_rows
+        if not self._compared or rows <= TRAIN_ROWS:
+            return []
+        return [f"baselines were fitted on {TRAIN_ROWS:,} of the {rows:,} rows of train, evenly apart"]
 
     @property
     def outputs(self) -> ExampleTask:
@@ -216,18 +233,48 @@ class ExampleTask(Task):
         store = self.store(split)
         return np.sum([store[column].lengths for column in self.columns], axis=0)
 
+    def joined(self, split: str, outputs: Mapping[int, Any]) -> Mapping[int, Any]:
+        """The output of each row of a split, by its number, given those of its examples; here a row is one example."""
+        rows = self.store(split).rows
+        return {int(rows[example]): output for example, output in outputs.items()}
+
     def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:
         """The scores of a split, given the outputs of its examples."""
-        chosen, targets = self._held_to(split, outputs)
-        found = [outputs[example] for example in chosen]
-        return {metric.name: metric.score(found, targets) for metric in self.scorers()}
+        found = self.joined(split, outputs)
+        chosen, targets = self.held_to(split, found)
+        return {metric.name: metric.score([found[row] for row in chosen], targets) for metric in self.scorers()}
 
-    def _held_to(self, split: str, outputs: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
-        """The examples in order, and the target of each; no targets where the rows say none."""
-        chosen = sorted(outputs)
+    def baselines(self, split: str) -> Scores:
+        """The scores of `rules` on the rows of a split, computed once for all runs on the same rows."""
+        if not self.rules:
+            return {}
+        self._compared = True
+        names = [list(self.rules), [metric.name for metric in self.scorers()]]
+        key = [VERSION, type(self).__qualname__, self.recipe, self.source.fingerprint, self.source.fields, split, names]
+        return kept(fingerprint(key), lambda: self._ruled(split))
+
+    def _ruled(self, split: str) -> Scores:
+        train, held = self._all_rows("train", TRAIN_ROWS), self._all_rows(split)
+        given, asked = (self.inputs(train), self.targets(train)), self.inputs(held)
+        fitted = {name: rule(*given) for name, rule in self.rules.items()}
+        targets, scorers = self.targets(held), self.scorers()
+        answers = {name: rule(asked) for name, rule in fitted.items()}
+        return {
+            name: {metric.name: metric.score(found, targets) for metric in scorers} for name, found in answers.items()
+        }
+
+    def _all_rows(self, split: str, most: int | None = None) -> Mapping[str, list[Any]]:
+        """The rows of which there are examples, each once; or `most` of them, evenly apart."""
+        numbers = np.unique(self.store(split).rows)
+        chosen = numbers if most is None else numbers[evenly(len(numbers), most)]
+        return self.source.rows(split)[chosen.tolist()]
+
+    def held_to(self, split: str, found: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
+        """The rows of which there are outputs in order, and the target of each; no targets where the rows say none."""
+        chosen = sorted(found)
         if not chosen or not set(self.fields.required) <= set(self.source.rows(split).column_names):
             return chosen, []
-        return chosen, self.targets(self.source.rows(split)[self.store(split).rows[chosen].tolist()])
+        return chosen, self.targets(self.source.rows(split)[chosen])
 
     def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
         """What a trained network says of each row of the test split, whose targets may be missing: a line for each, in order."""
@@ -238,21 +285,5 @@ class ExampleTask(Task):
             del self._stores["test"]
 
     def predictions(self, scored: Scored) -> Iterator[Prediction]:
-        """One line per example of the test split, in order; without target and score where the rows say none."""
-        chosen, targets = self._held_to("test", scored.outputs)
-        outputs = [scored.outputs[example] for example in chosen]
-        each = {metric.name: metric.each(outputs, targets) for metric in self.scorers()} if targets else {}
-        kept = {name: values for name, values in each.items() if values is not None}
-        rows = self.source.rows("test")[self.store("test").rows[chosen].tolist()] if chosen else {}
-        inputs = self.inputs(rows) if chosen else []
-        for place, example in enumerate(chosen):
-            line = Prediction(id=int(self.store("test").rows[example]), input=inputs[place])
-            if targets:
-                line["target"] = self.shown(targets[place])
-            line["output"] = self.shown(outputs[place])
-            line.update(self.details(outputs[place]))
-            if targets:
-                line["score"] = {name: values[place] for name, values in kept.items()}
-            if example in scored.loss:
-                line["loss"] = scored.loss[example]
-            yield line
+        """One line per row of the test split, in order; without target and score where the rows say none."""
+        return lines(self, scored)

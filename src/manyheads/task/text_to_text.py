@@ -39,14 +39,15 @@ class TextToText(ExampleTask):
     source in it, and the target follows.
 
     Args:
-        source, tokenizer, seed, batch_size, eval_batch_size, num_workers, shuffle: see `ExampleTask`.
         kind: of the network.
         max_source_tokens: of a source; its end is left out beyond.
         max_target_tokens: of a target, its end token included; the rest is not learned, nor is where it ends. Also the
             longest output.
         prompt: what a network without an encoder reads, with {source} where the source stands.
-        num_beams, length_penalty, early_stopping, no_repeat_ngram: how outputs are searched for; see `beam_search`. One beam
-            is greedy.
+        num_beams: texts that are followed at once when outputs are searched for; 1: the likeliest token each time.
+        length_penalty: what a text's length is raised to before its score is divided by it; above 0 favours longer ones.
+        early_stopping: whether a search ends with as many finished texts as beams; never: only when no better one can come.
+        no_repeat_ngram: so many tokens in a row do not come twice in an output; 0: they may.
     """
 
     heads = frozenset({"NextToken"})
@@ -200,6 +201,15 @@ class Layout(ABC):
     @abstractmethod
     def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         """(what the network goes on from, what its encoder reads) for each row, to write its target."""
+
+    def answered(self, batch: Batch, target: list[int]) -> Batch:
+        """The rows of a batch, each with this target instead of its own, on the same device."""
+        prompts, sources = self.asked(batch)
+        read = sources or [[self.end_id, *prompt] for prompt in prompts]
+        columns = {"source": read, "target": [target] * len(read), "bytes": [[0]] * len(read)}
+        made = self({name: [np.array(row, np.int32) for row in rows] for name, rows in columns.items()})
+        device = batch["input_ids"].device
+        return Batch(**{name: value.to(device) for name, value in made.items()})  # type: ignore[attr-defined, typeddict-item]
 
     def _finished(self, batch: Batch, columns: Columns) -> Batch:
         batch["num_tokens"] = torch.tensor(sum(map(len, columns["source"])) + sum(map(len, columns["target"])))

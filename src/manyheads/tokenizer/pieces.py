@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.bytelevel import byte_characters
 
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_HIGH_BYTE = re.compile(r"<0x([89A-F][0-9A-F])>")  # a part of a character; lower ones are one
 _HALF = "\N{REPLACEMENT CHARACTER}"
 
 
-def first_and_later(tokenizer: Tokenizer) -> tuple[list[bytes], list[bytes]]:
+@functools.lru_cache(maxsize=1)
+def first_and_later(tokenizer: Tokenizer) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """The bytes of every id [V] as the first of a text, and after another one; none for what writes no text.
 
     Ids without text are the end, other special tokens, the unknown token and ids that no token has. Half a character is the
@@ -33,9 +35,9 @@ def first_and_later(tokenizer: Tokenizer) -> tuple[list[bytes], list[bytes]]:
             continue  # special
         elif "ByteLevel" in kinds:
             first[token] = later[token] = _from_characters(name)
-        elif "ByteFallback" in kinds and (found := _BYTE.fullmatch(name)):
+        elif "ByteFallback" in kinds and (found := _HIGH_BYTE.fullmatch(name)):
             first[token] = later[token] = bytes([int(found[1], 16)])
-    return first, later
+    return tuple(first), tuple(later)
 
 
 _VALUES = {character: value for value, character in enumerate(byte_characters())}
