@@ -32,7 +32,7 @@ INTRO = """\
 there name. `GROUP=CHOICE` picks a yaml, `GROUP.KEY=VALUE` sets one value. A choice sets the values beside it; what it
 leaves out has the default of the table below it. `null` is no value.
 """
-VERBS = (("train", "python train.py"), ("eval", "python eval.py"))
+VERBS = (("train", "python train.py"), ("eval", "python eval.py"), ("predict", "manyheads predict"))
 FROM_CODE = (
     "model.vocab_size",
     "head.vocab_size",
@@ -181,7 +181,10 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         if key == "defaults":
             for item in value:
                 if isinstance(item, Mapping):
-                    yield from ((str(name).removeprefix("override /"), str(choice)) for name, choice in item.items())
+                    yield from (
+                        (str(name).removeprefix("override /").partition("@")[0], str(choice))
+                        for name, choice in item.items()
+                    )
                 elif item != "_self_":
                     yield "defaults", str(item)
         elif isinstance(value, Mapping):

@@ -110,8 +110,8 @@ def read_input(cfg: DictConfig, folder: Path) -> Given:
     data = {str(key): value for key, value in settings.items()}
     columns = columns_of(data)
     if OmegaConf.is_config(asked):
-        plain = OmegaConf.to_container(asked, resolve=True)
-        return given_rows(plain if isinstance(plain, list) else [plain], columns, "input")
+        row: Any = OmegaConf.to_container(asked, resolve=True)
+        return given_rows([row], columns, "input")
     if asked is None:
         raise UserError("input is not set: set input=FILE, input=- for JSON lines from stdin, or input.FIELD=VALUE.")
     if asked == STDOUT:

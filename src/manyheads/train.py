@@ -124,7 +124,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                        export=functools.partial(_export, cfg, lm, run, tokenizer))  # fmt: skip
         if ranks.is_first():
             screen.tell_notes(console, task.closing_notes)
-            screen.summary(console, run, results, cfg.callbacks.monitor, task.hint)
+            screen.summary(console, run, results, cfg.callbacks.monitor, task.first_try)
         return results
 
 

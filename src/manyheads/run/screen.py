@@ -177,7 +177,7 @@ def tell_scores(
 
 
 def summary(console: Console, run: RunFolder, results: Results, monitor: str, hint: str) -> None:
-    """The end of a run: scores, speed, folder, and what to try next: `hint` (see `Task.hint`) and eval. `monitor` is the score
+    """The end of a run: scores, speed, folder, and what to try next: `hint` (see `Task.first_try`) and eval. `monitor` is the score
     that picked the weights."""
     console.print()
     baselines, directions = results.get("baselines", {}), results.get("directions", {})

@@ -85,6 +85,7 @@ class Task(pl.LightningDataModule, ABC):
         type[OutputMetric], ...
     ] = ()  # of the class all that it may score; of a task what its data has
     monitor: ClassVar[str]
+    hint: ClassVar[str | None] = None  # the verb to try first with a trained model, {run} for its folder; None: predict
     source: Source
     tokenizer: Tokenizer
 
@@ -201,11 +202,11 @@ class Task(pl.LightningDataModule, ABC):
         """One line per example of the test split, in order."""
 
     @property
-    def hint(self) -> str:
+    def first_try(self) -> str:
         """The verb to try first with a trained model; {run} stands for run=FOLDER."""
         fields = self.asked.required
         asked = " ".join(f"input.{field}=..." for field in fields) if fields == self.asked.texts else "input=rows.jsonl"
-        return f"predict {{run}} {asked}"
+        return self.hint or f"predict {{run}} {asked}"
 
     def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
         """What a trained network says of each row of the test split, whose targets may be missing: a line for each, in order.

@@ -58,6 +58,7 @@ class Chat(ExampleTask):
     fields = Fields(("messages.content",))
     asked = Fields(("messages.content",))
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
+    hint = "chat {run}"
     monitor = "val/bits_per_byte"
     hint = "chat {run}"
     columns = ("tokens",)
