@@ -22,8 +22,8 @@ from manyheads.model.regions import compile_blocks
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
-from manyheads.run.scoring import SPLITS, score
-from manyheads.run.screen import scores_table, shown, tell_notes
+from manyheads.run.scoring import SPLITS, score, signatures
+from manyheads.run.screen import scores_table, shown, tell_notes, tell_signatures
 from manyheads.strategy import check_network
 from manyheads.trainer import is_on_gpu
 
@@ -75,6 +75,7 @@ def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[s
     console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False)
     tell_notes(console, [*notes, *task.notes])
     console.print(scores_table(by_split.get("val", {}), by_split.get("test", {})))
+    tell_signatures(console, signatures(task))
     if out is not None:
         with out.open() as file:
             file.write(json.dumps(by_split, indent=2) + "\n")

@@ -50,7 +50,7 @@ from manyheads.run.record import Record
 from manyheads.run.results import Results, Status
 from manyheads.run.resume import Resumed, check_resume
 from manyheads.run.root import check_root
-from manyheads.run.scoring import score, write_predictions
+from manyheads.run.scoring import score, signatures, write_predictions
 from manyheads.signature import parameters
 from manyheads.strategy import OWN, check_network
 from manyheads.task.base import Task
@@ -283,7 +283,7 @@ def _fit(trainer: pl.Trainer, lm: LM, task: Task, record: Record, checkpoint: Pa
         _close(loggers, status)
         raise
     record.provenance["notes"] += task.closing_notes
-    results = record.write("done", lm, scores, clock.seconds())
+    results = record.write("done", lm, scores, clock.seconds(), signatures(task))
     for logger in loggers:
         logger.log_metrics({name: value for name, value in scores.items() if name.startswith("test/")}, lm.steps_done)
     _close(loggers, "done")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -103,9 +103,14 @@ class Record:
         }
 
     def write(
-        self, status: Status, lm: LM, scores: dict[str, float] | None = None, train_seconds: float = 0.0
+        self,
+        status: Status,
+        lm: LM,
+        scores: dict[str, float] | None = None,
+        train_seconds: float = 0.0,
+        signatures: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Results:
-        """Writes results.json as things stand."""
+        """Writes results.json as things stand. `signatures`: of val and test, see `Results`."""
         scores = scores or {}
         train_seconds += self._train_before
         run = {**self._state(lm), "status": status, "train_seconds": round(train_seconds, 3)}
@@ -120,6 +125,8 @@ class Record:
             "run": run,
             "directions": self._directions,
         }  # type: ignore[typeddict-item]
+        if signatures:
+            results["signatures"] = {part: dict(found) for part, found in signatures.items()}
         if ranks.is_first():
             write_results(self.folder.results, results)
         return results

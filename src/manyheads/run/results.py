@@ -62,6 +62,7 @@ class Results(TypedDict):
     perf: dict[str, float | None]  # tokens_per_sec, peak_memory_bytes
     run: RunRecord
     directions: NotRequired[dict[str, Literal["lower", "higher"]]]  # metric name -> which is better
+    signatures: NotRequired[dict[str, dict[str, str]]]  # val, test: metric name -> how, in the official scorer's words
 
 
 def write_results(path: Path, results: Results) -> None:

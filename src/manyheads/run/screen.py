@@ -133,10 +133,21 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def tell_signatures(console: Console, signatures: Mapping[str, Mapping[str, str]]) -> None:
+    """How scores were computed, a line each: of validation and test together where they say the same."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for part, of in signatures.items():
+        for name, signature in of.items():
+            found.setdefault((name, signature), []).append(part)
+    for (name, signature), parts in found.items():
+        console.print(Text(f"{name} ({', '.join(parts)}): {signature}", style="dim"), soft_wrap=True)
+
+
 def summary(console: Console, run: RunFolder, results: Results) -> None:
     """The end of a run: scores, speed, folder, and what to try next."""
     console.print()
     console.print(scores_table(results["val"], results["test"], "best checkpoint"))
+    tell_signatures(console, results.get("signatures", {}))
     rate, memory = (value_of(results, f"perf/{name}") or 0 for name in ("tokens_per_sec", "peak_memory_bytes"))
     record = results["run"]
     console.print(

@@ -177,7 +177,7 @@ class ExampleTask(Task):
             )
         order = ResumableBatchSampler(
             len(data), self.batch_size, seed=self.seed, shuffle=self.shuffle, rank=rank, world=world,
-            lengths=self._lengths("train")[data.members],
+            lengths=self.sizes("train")[data.members],
             micro_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
         )  # fmt: skip
         return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
@@ -185,6 +185,10 @@ class ExampleTask(Task):
     def members(self, split: str) -> NDArray[np.int64]:
         """The examples that are trained on, or scored: all."""
         return np.arange(len(self.store(split)))
+
+    def sizes(self, split: str) -> NDArray[np.int64]:
+        """[N] what training examples are put beside each other by, so that they need little padding: their tokens."""
+        return self._lengths(split)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches: every example once, in an order that does not change."""
@@ -213,7 +217,10 @@ class ExampleTask(Task):
         """The scores of a split, given the outputs of its examples."""
         chosen, targets = self._held_to(split, outputs)
         found = [outputs[example] for example in chosen]
-        return {metric.name: metric.score(found, targets) for metric in self.scorers()}
+        scorers = self.scorers()
+        scores = {metric.name: metric.score(found, targets) for metric in scorers}
+        self.signatures[split] = {metric.name: metric.signature for metric in scorers if metric.signature}
+        return scores
 
     def _held_to(self, split: str, outputs: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
         """The examples in order, and the target of each."""
