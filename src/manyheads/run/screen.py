@@ -134,13 +134,16 @@ def _number(value: float | None) -> str:
 
 
 def tell_signatures(console: Console, signatures: Mapping[str, Mapping[str, str]]) -> None:
-    """How scores were computed, a line each: of validation and test together where they say the same."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for part, of in signatures.items():
-        for name, signature in of.items():
-            found.setdefault((name, signature), []).append(part)
-    for (name, signature), parts in found.items():
-        console.print(Text(f"{name} ({', '.join(parts)}): {signature}", style="dim"), soft_wrap=True)
+    """How scores were computed, a line for all that say the same of the same splits."""
+    parts: dict[tuple[str, str], list[str]] = {}
+    for part, found in signatures.items():
+        for name, signature in found.items():
+            parts.setdefault((name, signature), []).append(part)
+    names: dict[tuple[str, str], list[str]] = {}
+    for (name, signature), of in parts.items():
+        names.setdefault((signature, ", ".join(of)), []).append(name)
+    for (signature, of), same in names.items():
+        console.print(Text(f"{', '.join(same)} ({of}): {signature}", style="dim"), soft_wrap=True)
 
 
 def summary(console: Console, run: RunFolder, results: Results) -> None:

@@ -32,7 +32,7 @@ class Translation(TextToText):
     of Vaswani et al. 2017, section 6.1, but for the length penalty.
 
     Args:
-        source, tokenizer, seed, kind: see `TextToText`, as all that is not named here.
+        source, tokenizer, seed, kind: see `TextToText`, as for all that is not named here.
         direction: forward, from source to target; backward; or both, which makes two examples of each row.
         languages: the names of source and target, e.g. [de, en], which tags and scores are called by. Of rows that say
             their languages, all of them; None: those that stand in train.
