@@ -92,6 +92,23 @@ def test_what_is_too_long_is_cut_and_told_and_a_cut_target_teaches_no_end(kind: 
     assert rows_of(task)[1]["num_bytes"] == 4
 
 
+def test_training_examples_stand_beside_others_of_like_padding() -> None:
+    """An encoder and a decoder pad sources and targets apart, so that a sum of lengths says little; in one row, it says all."""
+    shapes = [(1, 30), (30, 1), (15, 16), (16, 15)]
+    rows = [{"source": "s" * a, "target": "t" * b} for a, b in shapes for _ in range(8)]
+    for kind in LAYOUTS:
+        batches = list(make(kind, rows, batch_size=8).train_dataloader())
+        names = [name for name in ("input_ids", "source_ids") if name in batches[0]]
+        assert (
+            sum(batch[name].numel() for batch in batches for name in names)
+            == {
+                # ends are one more token on each side; in one row, a start and the sign between, and no end
+                "encoder-decoder": 8 * sum(a + 1 + b + 1 for a, b in shapes),
+                "causal": 8 * sum(1 + a + 1 + b for a, b in shapes),
+            }[kind]
+        )
+
+
 def test_outputs_are_written_from_the_prompt_alone() -> None:
     """The network repeats what it read first, so an output of another row would show."""
 

