@@ -12,7 +12,7 @@ from manyheads.errors import UserError
 from manyheads.head.label import Label
 from manyheads.rebuild import build_task, load_weights, rebuild
 from manyheads.run.compose import compose
-from manyheads.task.text_to_text import FromLeftToRight, WithEncoder
+from manyheads.task.layouts import FromLeftToRight, WithEncoder
 from manyheads.task.translation import Translation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network, tiny_run
 
