@@ -59,7 +59,6 @@ class Chat(ExampleTask):
     asked = Fields(("messages.content",))
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
     monitor = "val/bits_per_byte"
-    hint = "chat {run}"
     columns = ("tokens",)
 
     def __init__(
@@ -85,6 +84,10 @@ class Chat(ExampleTask):
         self.layout = LAYOUTS[kind](self.tokenizer.end_id)
         self.asked_of = ASKED[kind]
         self.while_training = False  # the losses of single replies are for predictions alone
+
+    @property
+    def hint(self) -> str:
+        return "chat {run}"
 
     @property
     def recipe(self) -> list[Any]:
