@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import manyheads
+from manyheads.errors import UserError
 from manyheads.predict import HELP
 
 Cli = Callable[..., Any]
@@ -159,7 +160,7 @@ def test_generate_and_score_name_predict_where_no_text_is_written(runs: dict[str
     done = cli("generate", f"run={runs['classification']}", "good")
     assert (done.code, done.out, done.err) == (1, "", f"error: generate: {said}\n")
     lm = manyheads.load(runs["classification"], device="cpu")
-    with pytest.raises(manyheads.UserError) as caught:
+    with pytest.raises(UserError) as caught:
         lm.score("a")
     assert str(caught.value) == f"score: {said}"
 
@@ -173,5 +174,5 @@ def test_a_prompt_is_the_source_of_an_encoder_decoder(runs: dict[str, Path], cli
     assert lm.generate("good", num_beams=2, max_new_tokens=6) == lm.generate(["good"], num_beams=2, max_new_tokens=6)[0]
     done = cli("generate", f"run={runs['translation']}", "temperature=0", "max_new_tokens=6", "good")
     assert done.out.startswith("good\n")
-    with pytest.raises(manyheads.UserError, match="score: the network reads a source besides a text"):
+    with pytest.raises(UserError, match="score: the network reads a source besides a text"):
         lm.score("a")
