@@ -29,7 +29,6 @@ def test_a_run_is_scored_as_it_was_and_goes_on_as_if_never_stopped(words: list[s
     assert whole.code == 0, whole.err
     results = whole.results
     assert set(results["val"]) == set(results["test"]) == {"loss", "accuracy", "pseudo_perplexity"}
-    assert results["run"]["tokens"] > 0
     checkpoint = torch.load(whole.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert "<|mask|>" in checkpoint["manyheads"]["tokenizer"]
     for size in ("1", "7"):
@@ -55,7 +54,7 @@ def test_a_classifier_starts_from_the_network_alone(words: list[str], cli: Calla
     shape = ["model=encoder", "model.dim=16", "model.num_layers=1", "model.num_heads=2", "logger=csv"]
     data = ["data=json", "data.path={train: rows.jsonl, validation: rows.jsonl, test: rows.jsonl}"]
     done = cli("train", *data, "task=classification", "head=label", *shape, f"init={before.folder}",
-               "trainer.max_steps=1", "++optim.lr=0", "++callbacks.samples=0")  # fmt: skip
+               "trainer.max_steps=1", "optim=sgd", "++optim.lr=1e-30", "++callbacks.samples=0")  # fmt: skip
     assert done.code == 0, done.err
     note = "the head, Label, starts anew: that run's was MaskedToken"
     assert note in " ".join(done.err.split() + done.out.split())
@@ -76,7 +75,7 @@ def test_what_does_not_go_together_is_told(words: list[str], cli: Callable[..., 
         done = cli("train", *words, *more)
         assert done.code != 0
         assert text in " ".join(done.err.split())
-    done = cli("train", *words, "task=generation", "head=next_token")
+    done = cli("train", "data=pydocs", "model=encoder")
     assert "model=encoder is bidirectional, and head=next_token needs causal or encoder-decoder." in " ".join(
         done.err.split()
     )

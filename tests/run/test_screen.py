@@ -14,7 +14,7 @@ from manyheads.lm import LM
 from manyheads.run.folder import RunFolder
 from manyheads.run.results import Results
 from manyheads.run.resume import Resumed
-from manyheads.run.screen import _warmup_note, header, scores_table, shown, summary, tell_notes
+from manyheads.run.screen import _warmup_note, header, scores_table, shown, summary, tell_notes, tell_signatures
 from manyheads.task.generation import Generation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network
 from manyheads.trainer import trainer
@@ -180,3 +180,11 @@ def test_a_resumed_run_says_what_is_not_as_it_was(console: Console, tmp_path: Pa
         "changed: optim.lr 0.1 -> 0.2, data.path https://***@host/x -> y",
         "The training rows or their order are others than before: this epoch begins anew with them.",
     ]
+
+
+def test_signatures_are_told_once_where_they_agree(console: Console) -> None:
+    val = {"bleu": "nrefs:1", "rouge_1": "r", "rouge_2": "r"}
+    tell_signatures(console, {"val": val, "test": {**val, "bleu": "nrefs:3"}})
+    assert text_of(console).splitlines() == [
+        "bleu (val): nrefs:1", "rouge_1, rouge_2 (val, test): r", "bleu (test): nrefs:3",
+    ]  # fmt: skip

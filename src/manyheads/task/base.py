@@ -93,6 +93,7 @@ class Task(pl.LightningDataModule, ABC):
         super().__init__()
         # with more ranks than batches, some ranks have nothing to score
         self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.signatures: dict[str, dict[str, str]] = {}  # of each split that was scored: how, by the names of metrics
         self._loader: Loader | None = None
         self._place: dict[str, Any] = {}
 
@@ -169,7 +170,7 @@ class Task(pl.LightningDataModule, ABC):
         return []
 
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
-        """Scores `<metric>/<source>` of a split that several sources make up; none of a single source."""
+        """Scores `<metric>/<part>` of a split that several sources or directions make up; none of a single one."""
         return {}
 
     @property
@@ -192,6 +193,10 @@ class Task(pl.LightningDataModule, ABC):
     def prompts(self, count: int) -> list[Shown]:
         """What samples are written from, of the validation split: the same ones every time; none where nothing is written."""
         return []
+
+    def question(self, text: str) -> list[int]:
+        """The tokens of a text of the user's, for a sample to be written from."""
+        return self.tokenizer.encode(text)
 
     @abstractmethod
     def predictions(self, scored: Scored) -> Iterable[Prediction]:
