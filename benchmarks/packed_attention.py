@@ -1,15 +1,17 @@
 """Ways to keep the documents of a packed row apart, beside the mask that training has: time of a step.
 
-A step is forward and backward of the default network (4 layers of width 128) over 4,096 tokens, in rows of 128, 512 and
-2,048, of documents of 50 to 200 tokens. Beside the mask over whole rows: a causal call of SDPA for each document;
-documents gathered into rows of their own, padded on the right to the longest, in one causal call; jagged nested tensors;
-`varlen_attn`; and, which no training can use, `no mask`, one causal row of all documents. A way that this torch does not
-do here, backward included, has a row without numbers, and it is said why. `flex_attention`, compiled, is told for the forward pass
-alone: on a CPU it has no backward. Each way's states and gradients are first held to the mask's.
+A step is forward and backward of the default network (4 layers of width 128) over 4,096 tokens, in rows of 128, 256, 512
+and 2,048, of documents of 50 to 200 tokens. Beside the mask over whole rows: a causal call of SDPA for each document, as
+training has it for long rows (`model/documents.py`); documents gathered into rows of their own, padded on the right to the
+longest, in one causal call; jagged nested tensors; `varlen_attn`; and, which no training can use, `no mask`, one causal row
+of all documents. A way that this torch does not do here, backward included, has a row without numbers, and it is said why.
+`flex_attention`, compiled, is told for the forward pass alone: on a CPU it has no backward. Each way's states and gradients
+are first held to the mask's.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,10 +24,11 @@ from torch import Tensor
 from benchmarks.base import Benchmark, Goal, interleave, say
 from manyheads.batch import Batch
 from manyheads.head.next_token import NextToken
+from manyheads.model import documents
 from manyheads.model.decoder import Decoder
 
 TOKENS, VOCABULARY = 4096, 2048
-WIDTHS = (128, 512, 2048)
+WIDTHS = (128, 256, 512, 2048)
 STEPS = 5
 CAUSAL = partial(F.scaled_dot_product_attention, is_causal=True)
 
@@ -118,8 +121,9 @@ def layout_of(lengths: list[int]) -> Layout:
 
 
 def step(network: Decoder, head: NextToken, batch: Batch, lengths: list[int], way: Way | None) -> tuple[float, Tensor]:
-    """Seconds of a forward and a backward pass, and the hidden states; None: as the network does it."""
+    """Seconds of a forward and a backward pass, and the hidden states; None: with the mask."""
     network.zero_grad()
+    shortest, documents.SHORTEST_ROW = documents.SHORTEST_ROW, sys.maxsize
     started = time.perf_counter()
     seen = batch
     if way is not None:
@@ -131,6 +135,7 @@ def step(network: Decoder, head: NextToken, batch: Batch, lengths: list[int], wa
         hidden = network(seen)
         head(hidden, batch).loss_sum.backward()
     finally:
+        documents.SHORTEST_ROW = shortest
         for block in network.blocks:
             block.attention.__dict__.pop("_mix", None)
     return time.perf_counter() - started, hidden.detach()

@@ -23,7 +23,7 @@ from manyheads.data.batches import PackedRows, as_is
 from manyheads.data.packing import cut, pack
 from manyheads.data.sampler import ResumableBatchSampler
 from manyheads.data.store import tokenize
-from manyheads.load import rebuild
+from manyheads.rebuild import rebuild
 from manyheads.run.compose import compose
 
 LONG = ["task.batch_size=4"]

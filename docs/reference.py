@@ -32,17 +32,19 @@ INTRO = """\
 there name. `GROUP=CHOICE` picks a yaml, `GROUP.KEY=VALUE` sets one value. A choice sets the values beside it; what it
 leaves out has the default of the table below it. `null` is no value.
 """
-VERBS = (("train", "python train.py"), ("eval", "python eval.py"))
+VERBS = (("train", "python train.py"), ("eval", "python eval.py"), ("predict", "manyheads predict"))
 FROM_CODE = (
     "model.vocab_size",
     "head.vocab_size",
     "head.dim",
     "callbacks.seed",
     "task.seed",
-    "task.stride",
+    "task.kind",
+    "task.reads",
+    "manyheads.task.generation.Generation.stride",
     "trainer.fixed",
 )
-"""Plain arguments that train() gives."""
+"""Plain arguments that train() and eval() give: of all choices of a group, or of one target."""
 
 
 class Setting(NamedTuple):
@@ -103,7 +105,7 @@ def settings(group: str, target: str) -> Iterator[Setting]:
     texts = explanations(function)
     hints = annotations_of(function)
     for name, parameter in parameters(function).items():
-        if not _can_be_set(hints.get(name)) or f"{group}.{name}" in FROM_CODE:
+        if not _can_be_set(hints.get(name)) or {f"{group}.{name}", f"{target}.{name}"} & set(FROM_CODE):
             continue
         default = "" if parameter.default is parameter.empty else written(parameter.default)
         yield Setting(name, default, in_words(hints[name]), texts.get(name, ""))
@@ -113,7 +115,8 @@ def explanations(function: Callable[..., Any]) -> dict[str, str]:
     """Argument -> what the docstrings of the function, of a class's bases and of its shared options say of it."""
     options = getattr(function, "__manyheads_options__", None)
     shared: dict[str, str] = {}
-    for kind in reversed(inspect.getmro(options) if options else (Course,)):
+    bases = inspect.getmro(function) if inspect.isclass(function) else ()
+    for kind in reversed((*inspect.getmro(options), *bases) if options else (*bases, Course)):
         shared |= described(kind)
     for kind in reversed(inspect.getmro(function) if inspect.isclass(function) else ()):
         shared |= described(kind) if kind.__module__.startswith("manyheads.") else {}
@@ -139,8 +142,12 @@ def table(rows: list[Setting]) -> str:
     lines = ["| " + " | ".join(heads[name] for name in columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
         cells = {**row._asdict(), "key": f"`{row.key}`", "default": f"`{row.default}`" if row.default else ""}
-        lines.append("| " + " | ".join(cells[name].replace("|", "\\|").replace("\n", "\\n") for name in columns) + " |")
+        lines.append("| " + " | ".join(_in_a_cell(cells[name]) for name in columns) + " |")
     return "\n".join(lines)
+
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "\\n")
 
 
 def _choice_table(group: str, names: list[str]) -> str:
@@ -178,7 +185,10 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         if key == "defaults":
             for item in value:
                 if isinstance(item, Mapping):
-                    yield from ((str(name).removeprefix("override /"), str(choice)) for name, choice in item.items())
+                    yield from (
+                        (str(name).removeprefix("override /").partition("@")[0], str(choice))
+                        for name, choice in item.items()
+                    )
                 elif item != "_self_":
                     yield "defaults", str(item)
         elif isinstance(value, Mapping):

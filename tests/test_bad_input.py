@@ -110,6 +110,11 @@ def cut_off(run: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def no_tokenizer(content: dict[str, Any]) -> None:
+    record = content["manyheads"]
+    record["config"] = re.sub(r"^tokenizer:\n(  .*\n)+", "", record["config"], flags=re.MULTILINE)
+
+
 def finished(run: Path) -> None:
     results = json.loads((run / "results.json").read_text())
     results["run"]["status"] = "done"
@@ -240,7 +245,7 @@ NAMES = [
     Fault("group of a key misspelt", BLIND + "modle.dim=8", r"modle\.dim=8: .* Did you mean model\.dim\?"),
     Fault("key misspelt", BLIND + "model.dmi=8", r"model\.dmi=8: model has no setting 'dmi'\. Did you mean 'dim'\?"),
     Fault("root key misspelt", BLIND + "sead=2", r"sead=2: there is no key 'sead'\. Did you mean 'seed'"),
-    Fault("choice misspelt", BLIND + "model=tny", r"model=tny: .* Did you mean 'tiny'\?\nChoices of model: gpt2, "),
+    Fault("choice misspelt", BLIND + "model=tny", r"model=tny: .* Did you mean 'tiny'\?\nChoices of model: bert, "),
     Fault("value misspelt", BLIND + "optim.schedule=cosin", r"optim\.schedule=cosin: set one of cosine, linear, con"),
     Fault(
         "metric misspelt", BLIND + "callbacks.monitor=val/bpb", r"monitor=val/bpb .*Did you mean 'val/bits_per_byte'"
@@ -511,6 +516,8 @@ RUNS = [
     Fault("truncated: eval", EVAL, r"last\.ckpt is truncated or no checkpoint\. .*checkpoint=best", make=cut_off),
     Fault("truncated: generate", GENERATE, r"last\.ckpt is truncated or no checkpoint\. .*checkpoint=best", make=cut_off),
     Fault("truncated: init", BASE + "init={run} checkpoint=last", r"last\.ckpt is truncated or no checkpoint", make=cut_off),
+    Fault("no tokenizer to start from", BASE + "init={run} checkpoint=last",
+          r"init=\S*: the config in \S*last\.ckpt names no tokenizer\. Set init to ", make=checkpoint(no_tokenizer)),
     Fault("another kind of file", GENERATE, r"last\.ckpt is truncated or no checkpoint",
           make=instead("checkpoints/last.ckpt", b"some text")),
     Fault("another kind of checkpoint", EVAL, r"last\.ckpt is not one of manyheads: it has no entry 'manyheads'\.",

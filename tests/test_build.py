@@ -126,7 +126,7 @@ def test_the_yamls_were_found() -> None:
         "task": 4,
         "data": 14,
         "tokenizer": 7,
-        "model": 10,
+        "model": 11,
         "head": 2,
         "optim": 6,
         "trainer": 6,

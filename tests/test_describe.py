@@ -189,3 +189,35 @@ def test_the_help_needs_neither_torch_nor_hydra() -> None:
 def test_a_mistake_is_a_user_error_in_python_too() -> None:
     with pytest.raises(UserError):
         describe_main(["tokenizer=character"])
+
+
+@pytest.mark.parametrize(
+    ("words", "cache"),
+    [
+        (["model=lstm"], True),
+        (["model=encoder", "task=classification", "head=label", "head.labels=[a,b]"], False),
+        (["model=lstm", "model.bidirectional=true", "task=classification", "head=label", "head.labels=[a,b]"], False),
+        (
+            ["model=encoder", "task=classification", "head=label", "head.labels=[a,b]", "activation_checkpointing=2"],
+            False,
+        ),
+        (["model=encoder_decoder", "task=translation"], True),
+        (["model=encoder_decoder", "task=summarization", "activation_checkpointing=2"], True),
+        (["model=tiny", "task=translation"], True),
+    ],
+)
+def test_networks_of_other_kinds_with_their_tasks(words: list[str], cache: bool) -> None:
+    """Their rows are as long as the task allows; what an LSTM keeps does not grow with them."""
+    found = from_overrides(["tokenizer=byte", *words])
+    assert all(isinstance(size, int) for size in found["training_bytes"].values())
+    assert found["training_bytes"]["activations"] > 0
+    assert (found["kv_cache_bytes"] is not None) is cache
+    assert found["seq_len"] == {"task=classification": 256, "task=summarization": 384}.get(words[-1], found["seq_len"])
+    assert "other" not in found["parameters"]
+
+
+def test_states_that_do_not_grow_are_told_apart(cli: Callable[..., Any]) -> None:
+    lines = cli("model", "model=lstm", "tokenizer=byte").out
+    assert "states in decoding" in lines
+    assert "KV cache" not in lines
+    assert "KV cache" in cli("model", "model=nano", "tokenizer=byte").out

@@ -266,30 +266,3 @@ def test_only_lightnings_note_of_the_hook_skips_the_modules_own_bookkeeping() ->
     lm._current_fx_name = "training_step"
     assert "more" in dict(lm.named_parameters())
     assert lm._current_fx_name == "training_step"
-
-
-def test_hand_counted_sums_through_head_and_metrics() -> None:
-    """Two batches of unequal size with known probabilities; a mean of batch means would give another number.
-
-    A network that returns logits directly: position by position the right token has probability 1/2, 1/4 and 1/8.
-    """
-
-    class Known(torch.nn.Module):
-        def forward(self, batch: Batch) -> Tensor:
-            return batch["logits"]  # type: ignore[typeddict-item]
-
-    head = NextToken(dim=2, vocab_size=2, weight=torch.nn.Parameter(torch.eye(2)))
-    lm = LM(network=Known(), head=head, metrics=(Loss, Perplexity, BitsPerByte))
-
-    def batch(probabilities: list[float], num_bytes: int) -> Any:
-        logits = torch.tensor([[math.log(p), math.log(1 - p)] for p in probabilities])[None]
-        labels = torch.zeros(1, len(probabilities), dtype=torch.int64)
-        return {"logits": logits, "labels": labels, "num_bytes": torch.tensor([num_bytes])}
-
-    for item in (batch([0.5, 0.25], 1), batch([0.125], 5)):
-        lm.validation_step(item, 0)
-    bits = 1 + 2 + 3
-    values = {name: metric.compute().item() for name, metric in lm.val_metrics.items()}
-    assert values["loss"] == pytest.approx(bits * math.log(2) / 3, rel=1e-6)
-    assert values["perplexity"] == pytest.approx(2 ** (bits / 3), rel=1e-6)
-    assert values["bits_per_byte"] == pytest.approx(bits / 6, rel=1e-6)

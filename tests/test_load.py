@@ -11,7 +11,7 @@ import torch
 
 from manyheads.decoding.generate import generate
 from manyheads.errors import UserError
-from manyheads.load import Score, load, load_weights
+from manyheads.load import Score, load
 from manyheads.testing import TINY_CONFIG, byte_tokenizer, tiny_checkpoint, tiny_network, tiny_run
 
 TOKENIZER = byte_tokenizer()
@@ -133,20 +133,6 @@ def test_the_score_adds_up_and_counts_bytes_and_ends(run: Path) -> None:
     assert lm.score("a text longer than a window", stride=1).loss_sum != two.loss_sum
     with pytest.raises(UserError, match="no text to score"):
         lm.score(["", ""])
-
-
-def test_weights_go_into_modules_of_the_same_shape_alone(run: Path) -> None:
-    network, head = tiny_network(257, seed=9)
-    load_weights(run, None, network, head)
-    assert torch.equal(network.embedding.weight, weights(1))
-    with pytest.raises(UserError, match=r"network\.embedding\.weight is \[257, 16\] there and \[300, 16\] here"):
-        load_weights(run, None, *tiny_network(300))
-    with pytest.raises(UserError, match=r"lacks network\.blocks\.2\."):
-        load_weights(run, None, *tiny_network(257, num_layers=3))
-    with pytest.raises(UserError, match=r"holds network\.blocks\.1\..*of another network"):
-        load_weights(run, None, *tiny_network(257, num_layers=1))
-    with pytest.raises(UserError, match="init=nowhere: there is no such folder"):
-        load_weights("nowhere", None, network, head)
 
 
 # what cannot be loaded

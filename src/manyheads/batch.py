@@ -36,4 +36,5 @@ class Batch(TypedDict, total=False):
     source_segments: Tensor  # [B, S] int64, 1 on tokens and 0 on padding; absent: no row is padded
     classes: Tensor  # [B] int64, the class of each row, or IGNORE; or [B, C] float, 0 or 1 for each of several labels
     num_tokens: Tensor  # [] int64, tokens that are read, padding apart; absent: as many as there are labels
+    pseudo_labels: Tensor  # [B, T] int64, tokens that are each to be told with nothing but itself masked, or IGNORE
     spans: Tensor  # [B, 2] int64, the first and the last position of the answer in input_ids, or IGNORE

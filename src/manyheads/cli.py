@@ -116,6 +116,18 @@ def _generate(argv: list[str]) -> int:
     return int(_load("manyheads.generate:generate_main")(argv) or EXIT_DONE)
 
 
+def _predict(argv: list[str]) -> int:
+    return int(_load("manyheads.predict:predict_main")(argv))
+
+
+def _families(argv: list[str]) -> int:
+    return int(_load("manyheads.families:families_main")(argv))
+
+
+def _chat(argv: list[str]) -> int:
+    return int(_load("manyheads.chat:chat_main")(argv))
+
+
 def _model(argv: list[str]) -> int:
     return int(_load("manyheads.describe:describe_main")(argv))
 
@@ -127,7 +139,10 @@ def _runs(argv: list[str]) -> int:
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
+    "predict": _predict,
     "generate": _generate,
+    "chat": _chat,
+    "families": _families,
     "model": _model,
     "runs": _runs,
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -17,33 +18,94 @@ from manyheads.model.regions import check_blocks
 PLACEHOLDER_VOCABULARY = 1024
 
 
+class Refusal(NamedTuple):
+    """Why three things do not go together.
+
+    Attributes:
+        text: in words, as the end of a sentence whose beginning says of which kind the network is, if it is that.
+        by_kind: it is the kind of network that does not fit.
+    """
+
+    text: str
+    by_kind: bool
+
+
 def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -> nn.Module:
     """Raises UserError when task, head and network do not go together, naming the ones that would work.
 
-    The network, which is returned, is built without memory (on torch's meta device), so that a width that does not
-    divide is found before any data is read.
+    The network, which is returned, is built without memory (on torch's meta device), so that a width that does not divide is found
+    before any data is read.
     """
-    task = target_of(cfg.task, "task", allow)
+    task: Any = target_of(cfg.task, "task", allow)
     head = target_of(cfg.head, "head", allow)
     names = {group: choices.get(group, "custom") for group in ("task", "head", "model")}
-    heads: frozenset[str] = getattr(task, "heads", frozenset())
-    if head.__name__ not in heads:
-        fitting = _choices("head", lambda found: found.__name__ in heads)
-        raise UserError(
-            f"head={names['head']} does not fit task={names['task']}. Set head={' or head='.join(fitting)}."
-        )
     network = check_shape(cfg, allow)
-    kind, kinds = getattr(network, "kind", "of no known kind"), getattr(head, "kinds", frozenset())
-    if kind not in kinds:
-        fitting = _choices("model", lambda found: getattr(found, "kind", None) in kinds)
-        raise UserError(
-            f"model={names['model']} is {kind}, and head={names['head']} needs {' or '.join(sorted(kinds))}. "
-            f"Set model={' or model='.join(fitting)}."
-        )
-    check_monitor(cfg.callbacks.monitor or task.monitor, scores_of(task))  # type: ignore[attr-defined]
+    kind = kind_of(network)
+    if found := refusal(task, head, kind, task_name=names["task"], head_name=names["head"]):
+        what = f"model={names['model']} is {kind}, and {found.text}" if found.by_kind else found.text
+        raise UserError(f"{what}. Set {_remedy(task, head, kind)}.")
+    check_monitor(cfg.callbacks.monitor or task.monitor, scores_of(task))
     check_blocks(network, cfg.get("activation_checkpointing"), cfg.get("compile", False))
     build(cfg.optim, "optim", allow=allow, module=network)
     return network
+
+
+def refusal(task: Any, head: Any, kind: str, *, task_name: str = "", head_name: str = "") -> Refusal | None:
+    """Why a task and a head (their classes) and a network of some kind do not go together; None where they do."""
+    if head.__name__ not in getattr(task, "heads", frozenset()):
+        return Refusal(f"head={head_name} does not fit task={task_name}", by_kind=False)
+    kinds = getattr(head, "kinds", frozenset())
+    if kind not in kinds:
+        needs = f"head={head_name} needs {' or '.join(sorted(kinds))}"
+        because = getattr(head, "refuses", {}).get(kind)
+        return Refusal(f"{needs}: {because}" if because else needs, by_kind=True)
+    if because := getattr(task, "refuses", {}).get(kind):
+        return Refusal(f"task={task_name} has no use for that: {because}", by_kind=True)
+    return None
+
+
+def kind_of(network: Any) -> str:
+    """The kind of a network."""
+    return getattr(network, "kind", "of no known kind")
+
+
+def classes(group: str, dirs: Iterable[Path] = (CONF_DIR,), allow: Iterable[str] = ()) -> dict[str, Any]:
+    """What each choice of a group builds, over folders of yamls."""
+    return {name: target_of(node, group, allow) for name, node in _nodes(group, dirs).items()}
+
+
+def kinds_of_models(dirs: Iterable[Path] = (CONF_DIR,), allow: Iterable[str] = ()) -> dict[str, str]:
+    """The kind of network that each choice of model is."""
+    found = {}
+    for name, node in _nodes("model", dirs).items():
+        kind = getattr(target_of(node, "model", allow), "kind", None)
+        if not isinstance(kind, str):  # only the network that its settings make has one
+            with torch.device("meta"):
+                kind = kind_of(build(node, "model", allow=allow, vocab_size=PLACEHOLDER_VOCABULARY))
+        found[name] = kind
+    return found
+
+
+def _remedy(task: Any, head: Any, kind: str) -> str:
+    """The choices that would work in the place of one of the three, or else of two."""
+
+    def fits(one: Any, other: Any, of: str) -> bool:
+        return refusal(one, other, of) is None
+
+    tasks, heads, models = classes("task"), classes("head"), kinds_of_models()
+    ways = [
+        [f"head={name}" for name, other in heads.items() if fits(task, other, kind)],
+        [f"model={name}" for name, of in models.items() if fits(task, head, of)],
+        [f"task={name}" for name, one in tasks.items() if fits(one, head, kind)],
+    ]
+    if not any(ways[:2]):  # two of them have to go
+        for name, other in heads.items():
+            fitting = [f"model={model}" for model, of in models.items() if fits(task, other, of)]
+            ways.insert(0, [f"head={name} with {' or '.join(fitting)}"] if fitting else [])
+    if not ways[0] and not ways[-1]:
+        pairs = ((n, next((h for h in heads if fits(one, heads[h], kind)), "")) for n, one in tasks.items())
+        ways[-1] = [f"task={name} head={other}" for name, other in pairs if other and tasks[name] is not task]
+    return ", or ".join(" or ".join(way) for way in ways if way)
 
 
 def scores_of(task: Any) -> tuple[Any, ...]:
@@ -61,22 +123,29 @@ def check_shape(cfg: DictConfig, allow: Iterable[str] = ()) -> nn.Module:
 
 def check_length(cfg: DictConfig, network: Any) -> None:
     """Raises UserError when rows are longer than the network has positions."""
-    seq_len, longest = cfg.task.get("seq_len"), getattr(network, "max_positions", None)
-    if seq_len is None or longest is None:
-        return
-    check_range("task.seq_len", seq_len, 1)
-    if seq_len > longest:
-        raise UserError(
-            f"task.seq_len={seq_len} is longer than the network's positions. Set task.seq_len={longest} or less, or "
-            f"model.max_positions={seq_len}."
-        )
+    longest = getattr(network, "max_positions", None)
+    for name in ("seq_len", "max_tokens"):
+        length = cfg.task.get(name)
+        if length is None or longest is None:
+            continue
+        check_range(f"task.{name}", length, 1)
+        if length > longest:
+            raise UserError(
+                f"task.{name}={length} is longer than the network's positions. Set task.{name}={longest} or less"
+                + (
+                    f": a resumed run keeps model.max_positions={longest}."
+                    if cfg.get("resume")
+                    else f", or model.max_positions={length}."
+                )
+            )
 
 
-def _choices(group: str, fits: Any) -> list[str]:
-    """The yamls of a group whose target fits."""
-    found = []
-    for path in sorted((CONF_DIR / group).glob("*.yaml")):
+def _nodes(group: str, dirs: Iterable[Path]) -> dict[str, DictConfig]:
+    """The yamls of a group that name something to build."""
+    found = {}
+    for path in sorted(path for folder in dirs for path in (folder / group).glob("*.yaml")):
         node = OmegaConf.load(path)
-        if isinstance(node, DictConfig) and "_target_" in node and fits(target_of(node, group)):
-            found.append(path.stem)
-    return found
+        if isinstance(node, DictConfig) and "_target_" in node:
+            node.pop("defaults", None)
+            found[path.stem] = node
+    return dict(sorted(found.items()))

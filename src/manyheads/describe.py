@@ -21,16 +21,17 @@ usage: manyheads model [GROUP=CHOICE ...] [KEY=VALUE ...] [vocab_size=N] [--json
 Takes what `manyheads train` takes. No data is read and no weight is made: the network is built without memory.
 
   parameters    by part; a tied embedding counts once, as embedding. Active ones, those that a token uses, where fewer
-  FLOPs         of one token in a row of task.seq_len: 2 for each weight of a matrix, the head's included, and for
-                attention 4 x heads x width of a head x row length in each layer, masked or not; three times that in
-                training (Kaplan et al. 2020, section 2.1; Chowdhery et al. 2022, appendix B). With an encoder before
-                the decoder, of one token of the text and one of a source as long as it, here and below
+  FLOPs         of one token in a row of task.seq_len (or the longest of another task): 2 for each weight of a matrix,
+                the head's included, and for attention 4 x heads x width of a head x row length in each layer, masked
+                or not; three times that in training (Kaplan et al. 2020, section 2.1; Chowdhery et al. 2022, appendix
+                B). With an encoder before the decoder, of one token of the text and one of a source as long as it,
+                here and below
   memory        weights, gradients and the state of the optimizer that optim names, exactly, in trainer.precision;
                 activations estimated: what one forward pass over task.batch_size packed rows leaves for the backward
                 pass, uncompiled. With trainer=gpu, here or not, attention counts as fused; a CPU's with dropout is not.
                 Kernels need some room besides, and validating with averaged weights another copy of them
   KV cache      keys and values of task.batch_size texts of task.seq_len tokens, in float32, as `generate` keeps them;
-                layers with a window keep all of them too
+                layers with a window keep all of them too. Of a recurrent network its states, whatever the length
 
 keys of the command itself
   vocab_size=N             for a tokenizer whose vocabulary only the data tells; else tokenizer.vocab_size
@@ -44,6 +45,9 @@ examples
   manyheads model model=small activation_checkpointing=1 task.batch_size=64
   manyheads model tokenizer=character vocab_size=96 --json
 """
+
+_LENGTHS = ("seq_len", "max_tokens", "max_source_tokens", "max_target_tokens")
+"""The settings by which tasks bound their rows."""
 
 _ONE = {"batch_size": 1, "seq_len": 1}
 _FLAGS = ("--json", "--config-dir", "--help")
@@ -73,7 +77,7 @@ class Description(TypedDict):
     parameters: dict[str, dict[str, int]]  # part, and "total" -> total, active
     flops_per_token: dict[str, int]  # forward, training, recomputed
     training_bytes: Memory
-    kv_cache_bytes: dict[str, int] | None  # per_token, per_batch; None: the network has no cache
+    kv_cache_bytes: dict[str, int] | None  # per_token, per_batch, or states; None: the network has no cache
 
 
 def describe_main(argv: Sequence[str]) -> int:
@@ -133,8 +137,8 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
 
     from manyheads import compatibility
     from manyheads.build import build, check_tree, complete
-    from manyheads.load import assemble
     from manyheads.model import memory, parts, regions
+    from manyheads.rebuild import assemble
     from manyheads.run.root import check_root
     from manyheads.trainer import check_precision, choose_precision, is_on_gpu
 
@@ -159,7 +163,7 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
     if every:
         regions.recompute_blocks(network, every)
     whole = nn.ModuleDict({"network": network, "head": head})
-    shape = {"batch_size": cfg.task.batch_size, "seq_len": cfg.task.seq_len}
+    shape = {"batch_size": cfg.task.batch_size, "seq_len": max(cfg.task[key] for key in _LENGTHS if key in cfg.task)}
     counts = parts.count_parameters(whole)
     taken: dict[str, Any] = {
         "weights": memory.weight_bytes(whole),
@@ -181,7 +185,7 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
         precision=precision,
         fused_attention=fused,
         parameters={part: count._asdict() for part, count in counts.items()} | {"total": _sum(counts.values())},
-        flops_per_token=parts.count_flops(whole, cfg.task.seq_len)._asdict(),
+        flops_per_token=parts.count_flops(whole, shape["seq_len"])._asdict(),
         training_bytes=Memory(**taken, total=sum(value or 0 for value in taken.values())),
         kv_cache_bytes=None if None in cache.values() else cache,  # type: ignore[typeddict-item]
     )
@@ -276,9 +280,11 @@ def tables(found: Description) -> list[Table]:
             made[2].add_row(name, "unknown" if size is None else size_text(size), remarks.get(name, ""))  # type: ignore[arg-type]
     cache = found["kv_cache_bytes"]
     if cache is not None:
-        made.append(_table("KV cache", ""))
-        made[3].add_row("a token", size_text(cache["per_token"]))
-        made[3].add_row(f"{found['batch_size']} x {found['seq_len']:,} tokens", size_text(cache["per_batch"]))
+        grows = cache["per_batch"] > found["batch_size"] * cache["per_token"]
+        made.append(_table("KV cache" if grows else "states in decoding", ""))
+        made[3].add_row("a token" if grows else "a text", size_text(cache["per_token"]))
+        rows = f"{found['batch_size']} x {found['seq_len']:,} tokens" if grows else f"{found['batch_size']} texts"
+        made[3].add_row(rows, size_text(cache["per_batch"]))
     return made
 
 

@@ -17,13 +17,13 @@ from manyheads.data.source import Source
 from manyheads.errors import UserError, check_range, out_of_memory, written
 from manyheads.launch import run_ranks
 from manyheads.lm import LM
-from manyheads.load import build_task, rebuild
 from manyheads.model.regions import compile_blocks
+from manyheads.rebuild import build_task, rebuild
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
 from manyheads.run.scoring import SPLITS, score, signatures
-from manyheads.run.screen import scores_table, shown, tell_notes, tell_signatures
+from manyheads.run.screen import shown, tell_notes, tell_scores, tell_signatures
 from manyheads.strategy import check_network
 from manyheads.trainer import is_on_gpu
 
@@ -74,7 +74,11 @@ def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[s
     console = Console(highlight=False, stderr=out is not None and out.is_stdout, quiet=not ranks.is_first())
     console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False)
     tell_notes(console, [*notes, *task.notes])
-    console.print(scores_table(by_split.get("val", {}), by_split.get("test", {})))
+    ruled = own and "test" in stages and cfg.get("baselines", True) and ranks.is_first()
+    directions = {
+        metric.name: "higher" if metric.higher_is_better else "lower" for metric in compatibility.scores_of(task)
+    }
+    tell_scores(console, by_split, task.baselines("test") if ruled else {}, directions, cfg.callbacks.monitor)
     tell_signatures(console, signatures(task))
     if out is not None:
         with out.open() as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,9 @@ manyheads generate: let a trained model write.
 usage: manyheads generate run=FOLDER [KEY=VALUE ...] ["PROMPT" ...]
 
 Each argument that is no KEY=VALUE is a prompt of its own: put quotes around it. What comes after -- is a prompt
-whatever it looks like. Without a prompt the model starts a new text. The screen shows the prompt and what follows it.
+whatever it looks like. Without a prompt the model starts a new text. The screen shows the prompt and what follows it. Of an
+encoder-decoder a prompt is the source, and what it writes about it stands on a new line. `manyheads predict` asks runs that
+write no text.
 Defaults are in parentheses.
 
 where from
@@ -69,8 +72,8 @@ Values follow Hydra's grammar: put quotes inside the shell's around one with a s
 such as 'run="my runs/first"'.
 """
 
-_OPTION = re.compile(r"(\+\+?|~)?[A-Za-z_][\w.@/]*=")
-_TEXTS = ("run", "checkpoint", "device", "input", "to")  # a folder may be named 2026
+OPTION = re.compile(r"(\+\+?|~)?[A-Za-z_][\w.@/]*=")
+_TEXTS = ("run", "checkpoint", "device", "input", "to", "system")  # a folder may be named 2026
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -117,17 +120,18 @@ def generate(
     with out_of_memory("Lower batch_size, context or max_new_tokens."):
         lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
         _check_writable(lm, options)
+        between = "\n" if lm.reads_source() else ""
         _tell_long_prompts(lm, prompts, options.get("context"))
         if out is not None:
             _write_lines(out, lm, prompts, options)
         elif len(prompts) == 1 and options.get("num_samples", 1) == 1:
             options.pop("num_samples", None)
-            _show_pieces([prompts[0]], lm.stream(prompts[0], **options))
+            _show_pieces([prompts[0], between], lm.stream(prompts[0], **options))
         else:
             for sample in lm.samples(prompts, **options):
                 number = f"prompt {sample.place + 1} of {len(prompts)}, " if len(prompts) > 1 else ""
                 sys.stdout.write(f"--- {number}sample {sample.sample + 1} of {options.get('num_samples', 1)} ---\n")
-                _show_pieces([sample.prompt], [sample.text])
+                _show_pieces([sample.prompt, between], [sample.text])
 
 
 def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], bool]:
@@ -136,8 +140,8 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], bool]:
     if "--" in arguments:
         at = arguments.index("--")
         arguments, literal = arguments[:at], arguments[at + 1 :]
-    overrides = [argument for argument in arguments if _OPTION.match(argument)]
-    others = [argument for argument in arguments if not _OPTION.match(argument)]
+    overrides = [argument for argument in arguments if OPTION.match(argument)]
+    others = [argument for argument in arguments if not OPTION.match(argument)]
     if "-h" in others or "--help" in others:
         return [], [], True
     for argument in others:
@@ -149,10 +153,12 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], bool]:
     return overrides, [*others, *literal], False
 
 
-def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
-    """The keyword arguments of `generate` from KEY=VALUE in Hydra's grammar over conf/generate.yaml; unset ones left out.
+def read_settings(
+    overrides: Sequence[str], verb: str = "generate", hint: str = "\nIf it is a prompt, put -- before it."
+) -> dict[str, Any]:
+    """The keyword arguments of a verb from KEY=VALUE in Hydra's grammar over conf/<verb>.yaml; unset ones left out.
 
-    Raises UserError for a key that is not there (with the nearest) and for a value that Hydra cannot read.
+    Raises UserError for a key that is not there (with the nearest and the hint) and for a value that Hydra cannot read.
     """
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
@@ -161,18 +167,17 @@ def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
 
     from manyheads.build import CONF_DIR
 
-    keys = [str(key) for key in OmegaConf.load(CONF_DIR / "generate.yaml")]
+    keys = [str(key) for key in OmegaConf.load(CONF_DIR / f"{verb}.yaml")]
     settings: dict[str, Any] = {}
     with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
         for override in overrides:
             key = override.partition("=")[0]
             if key not in keys:
                 raise UserError(
-                    f"{override}: generate has no key {key}.{did_you_mean(key, keys)} See `manyheads generate --help`.\n"
-                    "If it is a prompt, put -- before it."
+                    f"{override}: {verb} has no key {key}.{did_you_mean(key, keys)} See `manyheads {verb} --help`.{hint}"
                 )
             try:
-                settings[key] = _plain(compose("generate", [override])[key])
+                settings[key] = _plain(compose(verb, [override])[key])
             except (HydraException, OmegaConfBaseException) as error:
                 raise UserError(
                     f"{override}: this is not one value in Hydra's grammar. Put quotes inside the shell's around a value "
@@ -238,11 +243,17 @@ def _check_writable(lm: LoadedLM, options: dict[str, Any]) -> None:
 def _tell_long_prompts(lm: LoadedLM, prompts: Sequence[str], context: int | None) -> None:
     from manyheads.decoding.text import encode
 
-    limit = context or lm.context
-    too_long = [i for i, prompt in enumerate(prompts, 1) if limit and len(encode(lm.tokenizer, prompt)) >= limit]
+    most, part = context or lm.context, "end"
+    longest = (most or math.inf) - 1  # the end token that stands before a text is read too
+    if lm.reads_source():
+        most, part = lm.config.task.get("max_source_tokens"), "beginning"
+        longest = most or math.inf
+    too_long = [i for i, prompt in enumerate(prompts, 1) if len(encode(lm.tokenizer, prompt)) > longest]
     if too_long:
         which = "the prompt is" if len(prompts) == 1 else f"{len(too_long)} prompts (the first: {too_long[0]}) are"
-        sys.stderr.write(f"note: {which} longer than the {limit} tokens that are read at once: only the end is read.\n")
+        sys.stderr.write(
+            f"note: {which} longer than the {most} tokens that are read at once: only the {part} is read.\n"
+        )
 
 
 def _write_lines(out: Output, lm: LoadedLM, prompts: Sequence[str], options: dict[str, Any]) -> None:

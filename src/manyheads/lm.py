@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from manyheads import ranks, sharded
-from manyheads.batch import NO_EXAMPLE, Batch
-from manyheads.head.base import Auxiliary, Head, HeadOutput, Objective
+from manyheads.batch import Batch
+from manyheads.head.base import Auxiliary, Head, Objective
 from manyheads.metric.base import Metric
 from manyheads.metric.output import OutputReader
-from manyheads.metric.sums import ExampleSums, Totals
+from manyheads.metric.sums import Totals
 from manyheads.optim.base import set_again, settings_of
 from manyheads.optim.budget import Budget
+from manyheads.scored_lm import ScoredLM
 
 LOSS_UNIT = 1024.0
 """What the sum of losses is divided by before backward: a power of two, so the division is exact. It only keeps the
@@ -38,7 +38,7 @@ EMPTY_HOOKS = (
 """Of every step. Lightning passes over what it cannot call."""
 
 
-class LM(pl.LightningModule):
+class LM(ScoredLM):
     """Trains and scores a network with a head.
 
     `training_step` returns a sum, never a mean: gradients are divided once, before the optimizer's step, by the number
@@ -58,22 +58,12 @@ class LM(pl.LightningModule):
     ) -> None:
         """`optimization(module=...)` makes the optimizer and its schedule; `record(lm)` goes into each checkpoint;
         `outputs` reads more from the network than losses when it is scored."""
-        super().__init__()
-        self.network = network
-        self.head = head
+        super().__init__(network=network, head=head, metrics=metrics, outputs=outputs)
         self.optimization = optimization
         self.budget = budget or Budget(max_steps=1)
         self.record = record
-        self.val_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
-        self.test_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
         self.train_totals = Totals()
         self.train_terms: dict[str, Totals] = {}  # of the losses that only training has
-        self.examples = ExampleSums()
-        self.reader = outputs
-        self.outputs: dict[int, Any] = {}  # of the split that was scored last, by the examples' numbers
-        self._keeps_validation = False  # in training they would only cost time
-        self._reads = False
-        self.scores: dict[str, float] = {}
         self.steps_done = 0
         self.last_grad_norm: Tensor | None = None
         self.accepts_gradients: Callable[[Tensor], bool] | None = None  # by their norm; None: always
@@ -100,6 +90,7 @@ class LM(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Starts the clock of the budget; a resumed run takes the optimizer's settings that it is given now."""
+        self._total_steps = self._count_steps()  # only now is it known where a resumed run goes on
         for config in self.trainer.lr_scheduler_configs:
             assert isinstance(config.scheduler, LambdaLR)
             set_again(self.trainer.optimizers[0], config.scheduler, self._asked)
@@ -128,10 +119,6 @@ class LM(pl.LightningModule):
             return objective
         total, terms = objective.total + auxiliary.total, {**objective.terms, **auxiliary.terms}
         return objective._replace(total=total, terms=terms)
-
-    def forward(self, batch: Batch) -> HeadOutput:
-        """The sum of the losses and their count."""
-        return self.head(self.network(batch), batch)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divides the gradients by the true token count (Lightning has divided by micro-batches, DDP by ranks that read
@@ -180,65 +167,6 @@ class LM(pl.LightningModule):
         if self.accepts_gradients is not None and not self.accepts_gradients(self.last_grad_norm):
             self.zero_grad(set_to_none=True)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds the batch to the validation metrics; outside of training, also each example's losses to its own sum."""
-        self._score(batch, self.val_metrics, keep=self._keeps_validation)
-
-    def on_validation_epoch_start(self) -> None:
-        """Forgets what an earlier scoring left."""
-        self._keeps_validation = self.trainer.state.fn == TrainerFn.VALIDATING
-        self._begin(self._keeps_validation or (self.reader is not None and self.reader.while_training))
-
-    def on_validation_epoch_end(self) -> None:
-        """Makes `val/<name>` known to loggers and callbacks."""
-        self._end("val", "validation", self.val_metrics, gather=self._keeps_validation)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds the batch to the test metrics and each example's losses to its own sum."""
-        self._score(batch, self.test_metrics, keep=True)
-
-    def _score(self, batch: Batch, metrics: nn.ModuleDict, *, keep: bool) -> None:
-        """Adds the batch to `metrics`, the losses of each example to its own sum if they are kept, and its outputs to
-        those that are read.
-
-        Added up in float64, so that the sum over a split does not depend on how it was cut into batches.
-        """
-        hidden = self.network(batch)
-        losses, correct = self.head.scores(hidden, batch)
-        learned = self.head.learned(batch)
-        _update(metrics, HeadOutput(losses.sum(dtype=torch.float64), learned.sum(), correct.sum()), batch)
-        if keep and "examples" in batch:
-            examples = batch["examples"]
-            examples = examples if examples.ndim == losses.ndim else examples[:, None].expand_as(losses)
-            self.examples.add(examples[learned], losses[learned])
-        if self.reader is not None and self._reads:
-            read = self.reader.read(self.network, self.head, batch, hidden)
-            pairs = zip(batch["examples"].tolist(), read, strict=True)
-            self.outputs.update((example, output) for example, output in pairs if example != NO_EXAMPLE)
-
-    def _begin(self, reads: bool) -> None:
-        """Forgets what an earlier scoring left."""
-        self.examples, self.outputs, self._reads = ExampleSums(), {}, reads
-
-    def _end(self, stage: str, split: str, metrics: nn.ModuleDict, *, gather: bool) -> None:
-        """Makes `<stage>/<name>` known, over all ranks."""
-        if gather:
-            self.examples.gather()
-        self._publish(stage, metrics)
-        if self.reader is not None and self._reads:
-            parts = ranks.gathered(self.outputs)
-            self.outputs = {example: part[example] for part in parts for example in part}
-            for name, value in self.reader.scores(split, self.outputs).items():
-                self._log_score(f"{stage}/{name}", value)
-
-    def on_test_epoch_start(self) -> None:
-        """Forgets what an earlier test left."""
-        self._begin(True)
-
-    def on_test_epoch_end(self) -> None:
-        """Makes `test/<name>` known."""
-        self._end("test", "test", self.test_metrics, gather=True)
-
     def configure_optimizers(self) -> Any:
         """The optimizer, and its schedule as a factor of the budget used."""
         assert self.optimization is not None, "this LM was built for evaluation alone"
@@ -254,9 +182,21 @@ class LM(pl.LightningModule):
 
     def total_steps(self) -> float:
         """Optimizer steps that the step and epoch limits allow; infinity when only minutes or tokens limit the run."""
-        if self._total_steps is None:
-            self._total_steps = float(self.trainer.estimated_stepping_batches)
-        return self._total_steps
+        return self._count_steps() if self._total_steps is None else self._total_steps
+
+    def _count_steps(self) -> float:
+        """Those made, which another batch size or accumulation may have made, and those that the limits still allow."""
+        trainer = self.trainer
+        estimated = float(trainer.estimated_stepping_batches)  # of a run that begins
+        batches, together = trainer.num_training_batches, trainer.accumulate_grad_batches
+        if not trainer.max_epochs or trainer.max_epochs < 0 or math.isinf(batches):
+            return estimated
+        loop: Any = trainer.fit_loop
+        epochs, epoch = loop.epoch_progress.current, math.ceil(batches / together)
+        read = loop.epoch_loop.batch_progress.current.processed if epochs.ready > epochs.processed else 0
+        begun = epoch if read >= batches else read // together  # steps of the epoch that it is in
+        steps = trainer.global_step + (trainer.max_epochs - epochs.processed) * epoch - begun
+        return float(steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))
 
     def progress(self, step: int | None = None) -> float:
         """The share of the budget that is used, 0 to 1."""
@@ -293,20 +233,3 @@ class LM(pl.LightningModule):
         """What the network adds to the loss of the batch that it has just read, if it is one that adds anything."""
         losses: Callable[[Batch], Auxiliary | None] | None = getattr(self.network, "auxiliary_losses", None)
         return None if losses is None else losses(batch)
-
-    def _publish(self, stage: str, metrics: nn.ModuleDict) -> None:
-        for name, metric in metrics.items():
-            assert isinstance(metric, Metric)
-            metric.process_group = ranks.data_parallel()
-            self._log_score(f"{stage}/{name}", metric.compute())
-            metric.reset()
-
-    def _log_score(self, name: str, value: Tensor | float) -> None:
-        self.scores[name] = float(value)  # Lightning keeps what it logs in float32
-        self.log(name, value, logger=False)
-
-
-def _update(metrics: nn.ModuleDict, output: HeadOutput, batch: Batch) -> None:
-    for metric in metrics.values():
-        assert isinstance(metric, Metric)
-        metric.update(output, batch)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack, overload
+from typing import Any, Unpack, overload
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from manyheads import sharded
-from manyheads.build import build, target_of
+from manyheads.build import target_of
+from manyheads.data.given import columns_of, given_rows
 from manyheads.data.source import Source
 from manyheads.decoding import scoring, text
-from manyheads.decoding.options import Options, OptionValues
-from manyheads.errors import UserError, did_you_mean, written
+from manyheads.decoding.options import Options, OptionValues, checked_options
+from manyheads.decoding.reply import ReplyOptions, ReplyPiece, ReplyValues, check_talks, reply
+from manyheads.decoding.scoring import Score
+from manyheads.errors import UserError, written
 from manyheads.head.base import Head
 from manyheads.marks import callable_module
+from manyheads.rebuild import build_task, fill, rebuild
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.folder import parse_config
-from manyheads.signature import parameters
-from manyheads.task.base import Task
+from manyheads.task.base import Prediction
+from manyheads.task.layouts import LAYOUTS, PLACE, READ_APART
 from manyheads.tokenizer.base import Tokenizer
+
+_ASK = "Ask it with `manyheads predict` or `lm.predict`."
 
 
 class LoadedLM:
@@ -54,7 +59,9 @@ class LoadedLM:
         self.config = config
         self.checkpoint = checkpoint
         self.record = record
-        limits = [OmegaConf.select(config, "task.seq_len"), network.max_positions]
+        limits = [OmegaConf.select(config, key) for key in ("task.seq_len", "task.max_tokens")] + [
+            network.max_positions
+        ]
         self.context: int | None = min((limit for limit in limits if isinstance(limit, int)), default=None)
 
     @property
@@ -93,7 +100,7 @@ class LoadedLM:
         matches (see `Choices` and `Regex`), drawn or searched for.
         Raises UserError for a value out of range, and for two that do not go together.
         """
-        prompts = _texts("prompt", prompt)
+        prompts = text.texts("prompt", prompt)
         each = 1 if num_samples is None else num_samples
         groups: list[list[str]] = [[] for _ in prompts]
         for sample in self.samples(prompts, num_samples=each, **options):
@@ -103,8 +110,8 @@ class LoadedLM:
 
     def stream(self, prompt: str = "", **options: Unpack[OptionValues]) -> Iterator[str]:
         """The pieces of the text that `generate` would return, as they come; never half a character."""
-        prompts = _texts("prompt", prompt, one=True)
-        for piece in text.pieces(self.network, self.head, self.tokenizer, prompts, self._options(options)):
+        prompts, chosen = text.texts("prompt", prompt, one=True), self._options(options)
+        for piece in text.pieces(self.network, self.head, self.tokenizer, prompts, chosen, self._as_source()):
             if piece.text:
                 yield piece.text
 
@@ -114,7 +121,44 @@ class LoadedLM:
         """Each text with its prompt, its number, its tokens, why it ended and, of a search, its score, in order; options
         as for `generate`."""
         chosen = self._options(options, num_samples)
-        return text.samples(self.network, self.head, self.tokenizer, _texts("prompts", prompts), chosen)
+        prompts, as_source = text.texts("prompts", prompts), self._as_source()
+        return text.samples(self.network, self.head, self.tokenizer, prompts, chosen, as_source)
+
+    def predict(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What the run's task says of each row, a mapping from its columns to values, in order; targets may be left out.
+
+        Each answer has id (the row's number), input and output, of classes probabilities, and where the row has a target,
+        target, loss and score; of generation, input, loss, tokens, bytes and bits_per_byte. Raises UserError.
+        """
+        columns = columns_of(OmegaConf.to_container(self.config.get("data") or OmegaConf.create()))  # type: ignore[arg-type]
+        return [dict(line) for line in self.answers(given_rows(rows, columns))]
+
+    def answers(self, source: Source, config: DictConfig | None = None) -> Iterator[Prediction]:
+        """What `predict` says of the test split of a source, as it comes; by the task settings of another config, if given."""
+        cfg = OmegaConf.merge({"seed": 1, "allow": []}, config or self.config)
+        assert isinstance(cfg, DictConfig)
+        if "task" not in cfg:
+            raise UserError(f"the config in {self.checkpoint} names no task: it is not that of a whole run.")
+        source.ask(target_of(cfg.task, "task", cfg.allow).asked)  # type: ignore[attr-defined]
+        return build_task(cfg, source, self.tokenizer).answers(self.network, self.head)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[ReplyValues]) -> str:
+        """What the assistant says next in a dialogue: a list of {"role", "content"} that ends with a user's turn.
+
+        Options, with their defaults: max_new_tokens=200, temperature=0.8 (0: always the likeliest token), top_k=None, top_p=None,
+        min_p=None, repetition_penalty=1.0, seed=1, context=None (most tokens of history and reply; None: as many as in
+        training). Of a longer history the first exchanges are left out, and the system turn stays. No message can forge a
+        marker. Raises UserError for a run that learned no dialogues, messages that are none, and a value out of range.
+        """
+        return "".join(piece.text for piece in self.reply(messages, **options))
+
+    def reply(self, messages: Sequence[Mapping[str, str]], **options: Unpack[ReplyValues]) -> Iterator[ReplyPiece]:
+        """The pieces of what `chat` would return, as they come; with the last one, why it ended: "end" or "length"."""
+        check_talks(self.tokenizer, self.folder or self.checkpoint)
+        chosen = checked_options(ReplyOptions, options, "chat")
+        if chosen.context is None:
+            chosen = dataclasses.replace(chosen, context=self.context)
+        return reply(self.network, self.head, self.tokenizer, messages, chosen)
 
     def score(self, texts: str | Sequence[str], *, stride: int | None = None, batch_size: int = 16) -> Score:
         """How well the model predicts the texts, each a document of its own; counted as the test figures are.
@@ -122,7 +166,9 @@ class LoadedLM:
         The end of each text is predicted and counted. A text longer than `context` is cut into windows of that length;
         with `stride` they overlap, and each moves on by so many tokens. Empty texts count nothing.
         """
-        texts = _texts("texts", texts)
+        texts = text.texts("texts", texts)
+        if self.reads_source("score"):
+            raise UserError(f"score: the network reads a source besides a text. {_ASK}")
         ids = [text.encode(self.tokenizer, each) for each in texts if each]
         if not ids:
             raise UserError("score: there is no text to score. Give at least one that is not empty.")
@@ -137,44 +183,22 @@ class LoadedLM:
         )
         return Score(loss_sum, tokens, sum(len(each.encode()) for each in texts))
 
+    def reads_source(self, what: str = "generate") -> bool:
+        """Whether a prompt is what an encoder reads, and no beginning of a text. Raises UserError when no text is written."""
+        if not hasattr(self.network, "new_cache") or not hasattr(self.head, "logits"):
+            raise UserError(f"{what}: {type(self.head).__name__}, the head of this run, writes no text. {_ASK}")
+        return self.network.kind in READ_APART
+
+    def _as_source(self) -> text.AsSource | None:
+        """What makes a prompt the encoder's source; None where the network goes on from it."""
+        if not self.reads_source():
+            return None
+        layout = LAYOUTS[str(self.network.kind)](self.tokenizer, PLACE)
+        return lambda ids: layout.wrapped(ids[: self.config.task.get("max_source_tokens")])
+
     def _options(self, values: OptionValues, num_samples: int = 1) -> Options:
-        known = Options.__dataclass_fields__
-        for name in values:
-            if name not in known:
-                raise UserError(f"{name} is no option of generate.{did_you_mean(name, known)}")
-        context = values.get("context")
-        return Options(**{**values, "context": self.context if context is None else context}, num_samples=num_samples)
-
-
-class Score(NamedTuple):
-    """Sums over the texts, so that scores of several calls can be added."""
-
-    loss_sum: float  # nats
-    tokens: int  # labels: the tokens of the texts and one end token each
-    bytes: int  # of the texts in UTF-8
-
-    def __add__(self, other: Score) -> Score:  # type: ignore[override]
-        """The score of both groups of texts together."""
-        return Score(self.loss_sum + other.loss_sum, self.tokens + other.tokens, self.bytes + other.bytes)
-
-    def __radd__(self, other: Score | int) -> Score:
-        """Lets `sum` add scores, which begins with 0."""
-        return self if isinstance(other, int) else other + self
-
-    @property
-    def loss(self) -> float:
-        """Nats per token."""
-        return self.loss_sum / self.tokens
-
-    @property
-    def perplexity(self) -> float:
-        """exp(sum of losses / tokens)."""
-        return math.exp(self.loss)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Bits per byte of raw text: comparable between tokenizers."""
-        return self.loss_sum / math.log(2) / self.bytes
+        chosen = checked_options(Options, {**values, "num_samples": num_samples}, "generate")
+        return chosen if chosen.context is not None else dataclasses.replace(chosen, context=self.context)
 
 
 def load(
@@ -197,6 +221,7 @@ def load(
     content = read_checkpoint(file)
     record = content["manyheads"]
     config, _ = parse_config(record["config"], f"the config in {file}")
+    config["allow"] = list(allow)
     for group in ("model", "head"):
         if group not in config:
             raise UserError(f"the config in {file} names no {group}: it is not that of a whole run.")
@@ -211,68 +236,6 @@ def load(
         checkpoint=file,
         record=record,
     )
-
-
-def build_task(cfg: DictConfig, source: Source, tokenizer: Tokenizer) -> Task:
-    """The task that a config describes, told what kind of network there is and what its head reads of a batch."""
-    network = assemble_network(cfg, tokenizer.vocab_size, cfg.allow)
-    live = {"source": source, "tokenizer": tokenizer, "seed": cfg.seed, "kind": network.kind}
-    live["reads"] = target_of(cfg.head, "head", cfg.allow).reads  # type: ignore[attr-defined]
-    known = parameters(target_of(cfg.task, "task", cfg.allow))
-    return build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
-
-
-def assemble_network(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> nn.Module:
-    """The network for a vocabulary of that size, without memory."""
-    with torch.device("meta"):
-        return build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
-
-
-def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
-    """The network and the head that a config describes, with weights as at the start of training.
-
-    In float64 where training is: Lightning would turn them into it only once a checkpoint's weights are in them.
-    """
-    with torch.random.fork_rng(devices=[]):
-        network, head = assemble(cfg, tokenizer.vocab_size, allow)
-    if str(OmegaConf.select(cfg, "trainer.precision")).startswith("64"):
-        return network.double(), head.double()
-    return network, head
-
-
-def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
-    """The network and the head for a vocabulary of that size, on torch's default device."""
-    network = build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
-    live = {"dim": network.dim, "vocab_size": vocab_size, "weight": network.output_weight}
-    known = parameters(target_of(cfg.head, "head", allow))
-    return network, build(cfg.head, "head", allow=allow, **{name: live[name] for name in live if name in known})
-
-
-def load_weights(path: str | Path, checkpoint: str | None, network: nn.Module, head: Head) -> None:
-    """Puts the weights of another run (`init=FOLDER`) into modules of the same shape. Raises UserError."""
-    file = find_checkpoint(path, checkpoint, "init")
-    fill(read_checkpoint(file), file, network, head)
-
-
-def fill(content: dict[str, Any], file: Path, network: nn.Module, head: Head) -> None:
-    """Copies a checkpoint's weights into the modules, also where each rank holds a part. Raises UserError for one that is missing or has another shape."""
-    saved = content["state_dict"]
-    for prefix, module in (("network.", network), ("head.", head)):
-        own = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
-        wanted = module.state_dict()
-        for name, value in wanted.items():
-            if name not in own:
-                raise UserError(f"checkpoint {file} lacks {prefix}{name}: it is not whole, or of another network.")
-            if own[name].shape != value.shape:
-                raise UserError(
-                    f"checkpoint {file}: {prefix}{name} is {list(own[name].shape)} there and {list(value.shape)} here. "
-                    "Set model and tokenizer to those of that run."
-                )
-        for name in own.keys() - wanted.keys():
-            raise UserError(
-                f"checkpoint {file} holds {prefix}{name}, which this network has not: it is of another network."
-            )
-        module.load_state_dict(sharded.parts_of(own, wanted))
 
 
 def _texts(key: str, value: Any, *, one: bool = False) -> list[str]:

@@ -103,9 +103,10 @@ head: {_target_: manyheads.head.next_token.NextToken}
 """The config.yaml of `tiny_run`."""
 
 
-def tiny_checkpoint(seed: int = 0, config: str = TINY_CONFIG) -> dict[str, Any]:
-    """A checkpoint as training leaves it: the weights of `tiny_network` over the byte tokenizer, and what rebuilds it."""
-    tokenizer = byte_tokenizer()
+def tiny_checkpoint(seed: int = 0, config: str = TINY_CONFIG, tokenizer: Tokenizer | None = None) -> dict[str, Any]:
+    """A checkpoint as training leaves it: the weights of `tiny_network` over a tokenizer, by default that of bytes, and what
+    rebuilds it."""
+    tokenizer = tokenizer or byte_tokenizer()
     network, head = tiny_network(tokenizer.vocab_size, seed=seed)
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     state |= {f"head.{name}": value for name, value in head.state_dict().items()}
@@ -113,12 +114,17 @@ def tiny_checkpoint(seed: int = 0, config: str = TINY_CONFIG) -> dict[str, Any]:
     return {"state_dict": state, "manyheads": record, "epoch": 0, "optimizer_states": [{"state": {}}]}
 
 
-def tiny_run(folder: Path, config: str = TINY_CONFIG, checkpoints: Mapping[str, int] | None = None) -> Path:
+def tiny_run(
+    folder: Path,
+    config: str = TINY_CONFIG,
+    checkpoints: Mapping[str, int] | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> Path:
     """A run folder with a config.yaml and checkpoints; `checkpoints` names the seed of each (by default best and last)."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.yaml").write_text(config, encoding="utf-8")
     for name, seed in ({"best": 0, "last": 1} if checkpoints is None else checkpoints).items():
-        torch.save(tiny_checkpoint(seed, config), folder / "checkpoints" / f"{name}.ckpt")
+        torch.save(tiny_checkpoint(seed, config, tokenizer), folder / "checkpoints" / f"{name}.ckpt")
     return folder
 
 

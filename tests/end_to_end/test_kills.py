@@ -167,3 +167,38 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end(tiny: list[str], tmp_path:
             resumed += 1
         assert_same(last[0], whole)
     assert resumed >= len(tried) // 2
+
+
+def the_last(name: str, names: Sequence[str]) -> int:
+    """The number of the last moment of that name, from 1."""
+    return len(names) - names[::-1].index(name)
+
+
+@pytest.mark.slow
+def test_no_run_is_done_before_all_is_there(tiny: list[str], tmp_path: Path, cli: Callable[..., Any]) -> None:
+    """Killed while the export is written, before it has its name, and between that and the word that the run is done: the
+    run can be resumed, and ends whole."""
+    words = [*tiny, "++callbacks.samples=0", "name=n"]
+    _, names = run(tmp_path / "whole", words, 0)
+    (whole,) = (tmp_path / "whole" / "outputs" / "runs").iterdir()
+    moments = ("before rename export", "after rename export", "before rename results.json", "after rename results.json")
+    for at in [the_last(name, names) for name in moments]:
+        code, _ = run(tmp_path / str(at), words, at)
+        assert code == -signal.SIGKILL
+        (folder,) = (tmp_path / str(at) / "outputs" / "runs").iterdir()
+        if status(folder) != "done":
+            done = cli("train", f"resume={folder}")
+            assert (done.code, done.err) == (0, "")
+        assert_ended_alike(folder, whole)
+
+
+def status(folder: Path) -> str:
+    return json.loads((folder / "results.json").read_text())["run"]["status"]
+
+
+def assert_ended_alike(ours: Path, whole: Path) -> None:
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "README.md"):
+        assert (ours / "export" / name).read_bytes() == (whole / "export" / name).read_bytes(), name
+    assert not (ours / "export.tmp").exists()
+    assert rows(ours) == rows(whole)
+    assert status(ours) == "done"

@@ -272,6 +272,80 @@ def test_another_batch_size_goes_on_with_the_same_order_of_rows(
     assert sorted(seen[18:]) == sorted(whole[18:])
 
 
+AFTER = [(2, 2, 7), (2, 3, 6), (5, 2, 8), (6, 3, 8)]
+"""The step after which a run was stopped, the batches of a step from there on, and the steps of the whole run, by hand."""
+
+
+@pytest.mark.parametrize(
+    ("step", "batches", "steps"), [AFTER[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in AFTER[1:])]
+)
+def test_another_accumulation_goes_on_with_the_same_order_of_rows(
+    step: int,
+    batches: int,
+    steps: int,
+    data: dict[str, list[str]],
+    seen: list[Any],
+    stop: Callable[..., None],
+    cli: Callable[..., Any],
+) -> None:
+    """An epoch is five batches. Steps end where they would in an epoch that had been begun so: with two batches each after
+    the second, the fourth and the last one, with three after the third and the last. Guards a run that ends, and whose
+    rate does, after the steps that both epochs would have had by the new number."""
+    words = [*BASE, *data["rows"], "trainer.max_steps=null", "trainer.max_epochs=2"]
+    assert cli("train", *words).code == 0
+    whole = seen[:]
+    seen.clear()
+    stop(step, signal.SIGTERM)
+    stopped = cli("train", *words)
+    resumed = cli("train", f"resume={stopped.folder}", f"trainer.accumulate_grad_batches={batches}")
+    assert resumed.code == 0, resumed.err
+    assert f"changed: trainer.accumulate_grad_batches 1 -> {batches}" in resumed.out.splitlines()
+    assert seen[:18] == whole[:18]
+    assert sorted(seen[18:]) == sorted(whole[18:])
+    assert f"step {steps}/{steps}  100%" in resumed.out
+    assert stopped.results["run"]["steps"] == steps
+    assert stopped.results["run"]["tokens_seen"] == sum(map(len, whole))
+
+
+def test_rows_may_become_shorter_but_not_longer_than_learned_positions(
+    data: dict[str, list[str]], seen: list[Any], stop: Callable[..., None], cli: Callable[..., Any]
+) -> None:
+    """What is refused leaves the folder as it was."""
+    words = [*BASE, *data["rows"], "model.positions=learned", "model.max_positions=40", "trainer.max_steps=5"]
+    stop(2, signal.SIGTERM)
+    stopped = cli("train", *words)
+    before = (stopped.folder / "config.yaml").read_bytes()
+    refused = cli("train", f"resume={stopped.folder}", "task.seq_len=41")
+    assert (refused.code, refused.err) == (
+        1,
+        "error: task.seq_len=41 is longer than the network's positions. Set task.seq_len=40 or less: a resumed run keeps "
+        "model.max_positions=40.\n",
+    )
+    assert (stopped.folder / "config.yaml").read_bytes() == before
+    seen.clear()
+    resumed = cli("train", f"resume={stopped.folder}", "task.seq_len=10")
+    assert (resumed.code, resumed.err) == (0, "")
+    assert stopped.results["run"]["steps"] == 5
+    assert max(map(len, seen)) == 10
+
+
+@pytest.mark.parametrize("logger", ["csv", pytest.param("wandb", marks=pytest.mark.slow)])
+def test_a_finished_run_that_goes_on_has_the_scores_on_the_test_split_at_its_end(
+    logger: str, data: dict[str, list[str]], cli: Callable[..., Any]
+) -> None:
+    """Its table is that of one that was never finished before; those of its first end are in it no more."""
+    words = [*BASE, *data["rows"], "optim.schedule=constant", "trainer.val_every_n_steps=2", f"logger={logger}"]
+    done = cli("train", *words, "trainer.max_steps=4")
+    assert "test/loss" in done.metrics[-1]
+    again = cli("train", f"resume={done.folder}", "trainer.max_steps=6")
+    assert (again.code, again.err) == (0, "")
+    whole = cli("train", *words, "trainer.max_steps=6")
+    assert rows_of(done) == rows_of(whole)
+    tables = [(each.folder / "metrics.csv").read_text().partition("\n")[0] for each in (done, whole)]
+    assert tables[0] == tables[1]
+    assert [row["step"] for row in done.metrics if "test/loss" in row] == [6.0]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -127,3 +127,53 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_run(
     assert [exit_code(found) for found in (first, second)] == [0, 0]
     assert list(history(first)) == [1, 2, 3, 4]
     assert list(history(second)) == [6]
+
+
+KILLED = """
+import os, signal, sys
+from manyheads.cli import main
+from manyheads.lm import LM
+
+plain, last = LM.training_step, int(sys.argv[1])
+
+def training_step(self, batch, batch_idx):
+    if self.trainer.global_step == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(self, batch, batch_idx)
+
+LM.training_step = training_step
+sys.exit(main(["train", *sys.argv[2:]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("saved_every", "lost"), [(150, False), (180, True)])
+def test_a_run_that_is_killed_has_each_number_once(
+    cli: Callable[..., Any], tiny: list[str], tmp_path: Path, saved_every: int, lost: bool
+) -> None:
+    """W&B writes its file in blocks of 32 KiB: here its whole blocks end at a step after the checkpoint, which is made
+    again, or, with a later checkpoint, at one before, so that the steps in between are lost to it."""
+    words = ["logger=wandb", "trainer.max_steps=210", "trainer.log_every_n_steps=1", "++callbacks.samples=0"]
+    command = [sys.executable, "-c", KILLED, "195", *tiny, *words, f"trainer.val_every_n_steps={saved_every}"]
+    alone = {
+        name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"
+    }  # W&B's process would outlive it
+    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (folder,) = tmp_path.glob("outputs/runs/*")
+    (found,) = records(folder)
+    assert (max(history(found)) < saved_every) == lost
+    resumed = cli("train", f"resume={folder}")
+    assert (resumed.code, resumed.err) == (0, "")
+    first, second = records(folder)
+    steps = [record["item"]["_step"] for found in (first, second) for record in of("history", found)]
+    assert steps == list(range(1, 211))
+    assert _timeless(history(first) | history(second)) == _timeless(_metrics(folder))
+
+
+def _timeless(rows: dict[int, dict[str, float]]) -> dict[int, dict[str, float]]:
+    """Without the rates, which differ where a step was made twice."""
+    return {
+        step: {name: pytest.approx(value) for name, value in row.items() if not name.startswith("perf/")}
+        for step, row in rows.items()
+    }

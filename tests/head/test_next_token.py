@@ -5,7 +5,7 @@ import torch
 
 from manyheads.batch import IGNORE, Batch
 from manyheads.errors import UserError
-from manyheads.head import next_token
+from manyheads.head import token
 from manyheads.head.next_token import NextToken
 
 
@@ -40,7 +40,7 @@ def test_parts_change_nothing(monkeypatch: pytest.MonkeyPatch, size: int) -> Non
     labels[1, 2:4] = IGNORE
     expected = torch.nn.functional.cross_entropy(head.logits(hidden).transpose(1, 2), labels, reduction="none")
     (wanted,) = torch.autograd.grad(expected.sum(), hidden)
-    monkeypatch.setattr(next_token, "CPU_LOGITS", size)
+    monkeypatch.setattr(token, "CPU_LOGITS", size)
     torch.testing.assert_close(head.losses(hidden, Batch(labels=labels)), expected)
     output = head(hidden, Batch(labels=labels))
     torch.testing.assert_close(output.loss_sum, expected.sum())
@@ -186,7 +186,7 @@ def test_right_labels_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = torch.tensor([[[3.0, 0, 0], [0, 0, 3.0], [1, 1, 0], [1, 1, 0], [0, 3.0, 0]]])
     labels = torch.tensor([[0, 1, 0, 1, IGNORE]])
     for logits_at_once in (2**20, 6):  # all positions, and two at a time
-        monkeypatch.setattr("manyheads.head.next_token.CPU_LOGITS", logits_at_once)
+        monkeypatch.setattr("manyheads.head.token.CPU_LOGITS", logits_at_once)
         scores = head.scores(hidden, Batch(input_ids=labels, labels=labels))
         assert scores.correct.tolist() == [[True, False, True, False, False]]
         assert scores.losses.shape == (1, 5)

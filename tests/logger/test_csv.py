@@ -57,6 +57,15 @@ def test_a_resumed_run_continues_the_file_without_the_rows_its_checkpoint_does_n
     assert text(tmp_path) == "step,a\n"
 
 
+def test_scores_on_the_test_split_are_those_of_the_end(tmp_path: Path) -> None:
+    """A run that goes on after its end has no such scores until it ends again; their columns come last again."""
+    log = CsvLog(tmp_path)
+    log.log_metrics({"a": 1.0, "test/loss": 2.0}, step=10)
+    log.drop_after(10)
+    log.log_metrics({"b": 2.0}, step=20)
+    assert text(tmp_path) == "step,a,b\n10,1.0,\n20,,2.0\n"
+
+
 def test_a_line_cut_off_by_a_crash_is_dropped(tmp_path: Path) -> None:
     """Guards against a half number that joins the next row."""
     (tmp_path / "metrics.csv").write_text("step,a\n10,1.5\n20,2.")

@@ -15,7 +15,7 @@ import pytest
 
 from manyheads.logger import wandb as module
 from manyheads.logger.html import html_table
-from manyheads.logger.wandb import WandbLog, trouble_in_time, wandb
+from manyheads.logger.wandb import WandbLog, wandb
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens, connections are refused
 
@@ -201,14 +201,6 @@ def test_a_table_that_hangs_is_left_and_pages_follow(
     assert [record.message for record in caplog.records if record.name == module.__name__] == [
         "W&B takes no Table (no answer in 0.05 seconds); sample texts are logged as pages from here on."
     ]
-
-
-def test_what_went_wrong_is_said_and_nothing_when_all_is_well() -> None:
-    def fail() -> None:
-        raise ValueError("no\nsecond line")
-
-    assert trouble_in_time(lambda: None, 10) is None
-    assert trouble_in_time(fail, 10) == "ValueError: no"
 
 
 @pytest.mark.slow

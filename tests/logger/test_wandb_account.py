@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from manyheads.errors import UserError
-from manyheads.logger.wandb_account import choose_mode, trouble_reaching
+from manyheads.logger.wandb_account import choose_mode, trouble_in_time, trouble_reaching
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens, connections are refused
 
@@ -59,3 +59,11 @@ def test_trouble_is_told_in_words_and_any_answer_is_none() -> None:
         threading.Thread(target=server.handle_request, daemon=True).start()
         assert trouble_reaching(f"http://127.0.0.1:{server.server_port}") is None
     assert trouble_reaching(NOWHERE) == f"{NOWHERE}: [Errno 111] Connection refused"
+
+
+def test_what_went_wrong_is_said_and_nothing_when_all_is_well() -> None:
+    def fail() -> None:
+        raise ValueError("no\nsecond line")
+
+    assert trouble_in_time(lambda: None, 10) is None
+    assert trouble_in_time(fail, 10) == "ValueError: no"

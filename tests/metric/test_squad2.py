@@ -23,6 +23,7 @@ from manyheads.metric.squad2 import (
     Exact,
     UnanswerableExact,
     UnanswerableF1,
+    UsedThreshold,
 )
 from manyheads.metric.texts import Sourced
 
@@ -158,3 +159,8 @@ def test_names_are_the_scripts_keys() -> None:
     assert {metric.name for metric in ALL.values()} == {
         key.replace("HasAns", "has_ans").replace("NoAns", "no_ans") for key in ALL
     }
+
+
+def test_the_threshold_that_was_used_is_told() -> None:
+    assert UsedThreshold(0.25).score(["a"], [["a"]]) == 0.25
+    assert math.isnan(UsedThreshold(0.25).score([], []))

@@ -14,6 +14,7 @@ from manyheads.model.decoder import Decoder
 from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
 from manyheads.model.hugging_face import from_hugging_face, to_hugging_face
+from manyheads.model.lstm import LSTM
 
 LLAMA = {"vocab_size": 23, "dim": 24, "num_layers": 2, "num_heads": 4}
 GPT2 = LLAMA | {
@@ -232,6 +233,7 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
 OTHERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "EncoderDecoder": (EncoderDecoder, LLAMA | {"positions": "learned", "max_positions": 16, "num_encoder_layers": 1}),
     "Encoder": (Encoder, LLAMA | {"token_types": 2, "embedding_norm": True, "norm_position": "post"}),
+    "LSTM": (LSTM, {"vocab_size": 23, "dim": 24, "hidden": 20, "dropout": 0.1}),
 }
 
 
@@ -254,6 +256,7 @@ def test_other_networks_keep_our_names_and_come_back(name: str, tied: bool) -> N
 def test_a_network_that_is_not_known_is_named() -> None:
     config, tensors = to_hugging_face(*model(OWN[0]))
     with pytest.raises(
-        UserError, match=r"architectures=Rnn is no network of manyheads, only Decoder, EncoderDecoder, Encoder"
+        UserError,
+        match=r"architectures=Rnn is no network of manyheads, only Decoder, EncoderDecoder, Encoder, LSTM are",
     ):
         from_hugging_face(config | {"architectures": ["Rnn"]}, tensors)

@@ -15,6 +15,7 @@ from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
 from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
+from manyheads.model.lstm import LSTM
 from manyheads.model.memory import (
     activation_bytes,
     cache_bytes,
@@ -265,3 +266,21 @@ def test_an_encoder_has_activations_and_no_cache() -> None:
     kept = activation_bytes(build, batch_size=3, seq_len=24, recompute_every=1)
     assert kept < 0.75 * activation_bytes(build, batch_size=3, seq_len=24)
     assert cache_bytes(build, batch_size=3, seq_len=24) is None
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_an_lstm_has_activations_and_states(both: bool) -> None:
+    """Near to what is left and to what autograd saves, whole rows or packed ones. States: hidden and cell ones of 2 layers,
+    64 wide, 4 bytes a number, whatever the length."""
+
+    def build() -> tuple[LSTM, NextToken]:
+        network = LSTM(vocab_size=40, dim=48, hidden=64, bidirectional=both, dropout=0.1)
+        return network, NextToken(dim=48, vocab_size=40, weight=network.output_weight)
+
+    told = activation_bytes(build, batch_size=3, seq_len=64)
+    assert told == pytest.approx(live_bytes(*build(), 3, 64), rel=0.15)
+    for cut in (False, True):
+        data = rows(3, 64) if cut else Batch(input_ids=rows(3, 64)["input_ids"], labels=rows(3, 64)["labels"])
+        assert told == pytest.approx(saved_bytes(*build(), data, None), rel=0.2)
+    for length in (1, 17):
+        assert cache_bytes(build, batch_size=3, seq_len=length) == (None if both else 3 * 2 * 2 * 64 * 4)

@@ -16,6 +16,7 @@ from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
 from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
+from manyheads.model.lstm import LSTM
 from manyheads.model.memory import sources
 from manyheads.model.parts import Count, count_flops, count_parameters
 from manyheads.model.regions import recompute_blocks
@@ -200,3 +201,19 @@ def test_an_encoder_as_torch_counts(settings: dict[str, Any]) -> None:
     assert sum(count.total for count in parts.values()) == sum(p.numel() for p in whole.parameters())
     assert found.forward == flops_by_torch(whole, training=False)
     assert found.training == flops_by_torch(whole, training=True)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_an_lstm_by_hand(both: bool) -> None:
+    """Two layers of H = 8 over D = 16: four gates, each a matrix from below, one from before and two biases; then the
+    projection and the output matrix."""
+    network = LSTM(vocab_size=40, dim=16, hidden=8, bidirectional=both)
+    whole = nn.ModuleDict({"network": network, "head": NextToken(dim=16, vocab_size=40, weight=network.output_weight)})
+    directions = 1 + both
+    matrices = directions * 4 * (8 * 16 + 8 * 8 + 8 * 8 * directions + 8 * 8)
+    projection = 0 if both else 8 * 16
+    found = {part: count.total for part, count in count_parameters(whole).items()}
+    parts = {"embedding": 640, "recurrent": matrices + directions * 2 * 4 * 2 * 8, "projection": projection}
+    assert found == {part: number for part, number in parts.items() if number}
+    assert count_flops(whole, 12).forward == 2 * (matrices + projection + 16 * 40)
+    assert count_flops(whole, 12).training == 6 * (matrices + projection + 16 * 40)

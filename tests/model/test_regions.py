@@ -15,6 +15,7 @@ from manyheads.head.next_token import NextToken
 from manyheads.model.decoder import Decoder
 from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
+from manyheads.model.lstm import LSTM
 from manyheads.model.regions import check_blocks, compile_blocks, is_compiled, recompute_blocks, repeated_blocks
 
 
@@ -309,4 +310,19 @@ def test_the_blocks_of_an_encoder_are_recomputed_and_compiled(monkeypatch: pytes
     network(batch())
     assert len(graphs) > 0
     assert all(block._compiled_call_impl is not None for block in network.layers.blocks)
+    torch._dynamo.reset()
+
+
+def test_an_lstm_is_compiled_as_a_whole_and_has_nothing_to_recompute() -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    network = LSTM(vocab_size=40, dim=16)
+    head = NextToken(dim=16, vocab_size=40, weight=network.output_weight)
+    assert repeated_blocks(network) == []
+    loss, expected = gradients(network, head, batch(packed=True))
+    compile_blocks(network)
+    again, found = gradients(network, head, batch(packed=True))
+    torch.testing.assert_close(again, loss)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient)
     torch._dynamo.reset()

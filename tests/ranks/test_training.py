@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +89,52 @@ def test_one_folder_one_line_one_tokenizer_and_one_wandb_run(tiny: list[str], ra
     predictions = (done.folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     assert [line.partition(",")[0] for line in predictions] == [f'{{"id": {number}' for number in range(13)]
     assert done.err == ""
+
+
+COUNTED = """
+import time
+from pathlib import Path
+
+from manyheads import ranks
+from manyheads.data.source import Source
+from manyheads.marks import builder
+from manyheads.tokenizer import bpe
+from manyheads.tokenizer.base import Tokenizer
+
+plain, notes = bpe._train, Path(__file__).with_name("notes.txt")
+
+
+def note(what: str) -> None:
+    with notes.open("a") as file:
+        file.write(f"{what} by rank {ranks.rank()}\\n")
+
+
+def train(*args: object) -> Tokenizer:
+    note("trained")
+    time.sleep(2)  # long enough for the other rank to come by
+    return plain(*args)
+
+
+bpe._train = train
+
+
+@builder
+def counted(*, source: Source, vocab_size: int) -> Tokenizer:
+    note("asked for")
+    return bpe.bpe(source=source, vocab_size=vocab_size)
+"""
+
+
+def test_ranks_that_find_no_tokenizer_train_one_together(
+    tiny: list[str], ranked: Callable[..., Ranked], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards a tokenizer for each rank: they would be equal, but cost as often. The other rank waits for the cache."""
+    (tmp_path / "counted.py").write_text(COUNTED)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("MANYHEADS_CACHE", str(tmp_path / "cache"))
+    own = ["tokenizer._target_=counted.counted", "allow=[counted]"]
+    words = [word for word in tiny if word != "tokenizer=byte"]
+    ranked(*words, "tokenizer=bpe", "tokenizer.vocab_size=300", *own, "trainer=ddp", "trainer.devices=2")
+    notes = (tmp_path / "notes.txt").read_text(encoding="utf-8").splitlines()
+    assert sorted(note for note in notes if note.startswith("asked")) == ["asked for by rank 0", "asked for by rank 1"]
+    assert len([note for note in notes if note.startswith("trained")]) == 1

@@ -59,7 +59,10 @@ def test_transformers_opens_the_folder_and_computes_the_same(tmp_path: Path) -> 
 def test_the_card_has_the_runs_numbers_in_their_places(tmp_path: Path) -> None:
     card = (exported(tmp_path, *model()) / "README.md").read_text()
     assert "# my run\n" in card
-    assert "| validation | 1.2346 | 3.437 | 1.7811 |\n| test | 2.4691 | 6.874 | 3.5622 |\n" in card
+    assert (
+        "| split | loss | perplexity | bits per byte |\n| --- | --- | --- | --- |\n| validation | 1.2346 | 3.4369 | 1.7811 |\n"
+        in card
+    )
     assert "task generation, data pydocs, network tiny, 12,345 parameters,\n678 tokens seen." in card
     assert "library_name: transformers" in card
 

@@ -20,6 +20,6 @@ def test_what_has_no_source_has_no_arguments(conf: Path) -> None:
 def test_a_decorator_that_is_given_a_dataclass_adds_its_fields() -> None:
     """Guards: `data.lower_case=true` refused as a key that nothing has, or found only by importing."""
     known = arguments("manyheads.data.pydocs.pydocs")
-    assert list(known)[:3] == ["validation_fraction", "fields", "unicode_form"]
+    assert list(known)[:3] == ["validation_fraction", "unicode_form", "keep_pos"]
     assert all(known.values())
     assert arguments("manyheads.data.hub.hub")["near_duplicates"]

@@ -99,7 +99,10 @@ def test_the_end_has_the_scores_to_four_places_and_what_to_try(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     summary(
-        console, RunFolder(tmp_path / "outputs" / "runs" / "x"), results(tokens_per_sec=4321.6, peak_memory_bytes=2.5e9)
+        console,
+        RunFolder(tmp_path / "outputs" / "runs" / "x"),
+        results(tokens_per_sec=4321.6, peak_memory_bytes=2.5e9),
+        "predict {run} input.text=...",
     )
     lines = [line.strip() for line in text_of(console).splitlines() if line.strip()]
     assert [line.split() for line in lines[:3]] == [
@@ -111,13 +114,13 @@ def test_the_end_has_the_scores_to_four_places_and_what_to_try(
         "4,322 tokens/s, 1,234,567 tokens in 1.5 minutes, at most 2.5 GB of memory",
         "run folder: outputs/runs/x",
         "Next:",
-        'manyheads generate run=outputs/runs/x "The function returns"',
+        "manyheads predict run=outputs/runs/x input.text=...",
         "manyheads eval run=outputs/runs/x",
     ]
 
 
 def test_a_run_too_short_for_a_rate_still_ends(console: Console, tmp_path: Path) -> None:
-    summary(console, RunFolder(tmp_path), results(peak_memory_bytes=1.0))
+    summary(console, RunFolder(tmp_path), results(peak_memory_bytes=1.0), "chat {run}")
     assert "0 tokens/s" in text_of(console)
 
 
@@ -126,7 +129,7 @@ def test_brackets_in_a_name_are_no_markup(console: Console, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     show(console, tmp_path / "a[b]")
     assert lines_of(console)["folder"] == "a[b]"
-    summary(console, RunFolder(tmp_path / "a[b]"), results(peak_memory_bytes=1.0))
+    summary(console, RunFolder(tmp_path / "a[b]"), results(peak_memory_bytes=1.0), "chat {run}")
     assert text_of(console).count("a[b]") == 4
     tell_notes(console, ["passed over: x[/bold].txt"])
     assert "x[/bold].txt" in text_of(console)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from manyheads.batch import IGNORE
 from manyheads.errors import UserError
 from manyheads.task.base import Scored
-from manyheads.task.text_to_text import LAYOUTS
+from manyheads.task.layouts import LAYOUTS
 from manyheads.task.translation import Translation
 from manyheads.testing import Rows, byte_tokenizer, scripted
 
@@ -165,13 +164,3 @@ def test_samples_begin_with_sources_of_validation(kind: str) -> None:
 def test_a_prompt_has_one_place_for_the_source(prompt: str) -> None:
     with pytest.raises(UserError, match=r"task\.prompt=.*: write \{source\} once"):
         make("causal", prompt=prompt)
-
-
-def test_a_row_without_a_target_asks_and_teaches_nothing() -> None:
-    for kind, layout in LAYOUTS.items():
-        batch = layout(byte_tokenizer(), "{source}=")(
-            {"source": [np.array([END, 65, 61])], "target": [np.array([], np.int32)], "bytes": [np.array([0])]}
-        )
-        assert (batch["labels"] == IGNORE).all(), kind
-        prompts, sources = layout(byte_tokenizer(), "{source}=").asked(batch)
-        assert (sources or prompts)[0] == ([END, 65, 61] if sources else [65, 61])

@@ -14,7 +14,7 @@ from manyheads.batch import IGNORE
 from manyheads.errors import UserError
 from manyheads.run.folder import parse_config
 from manyheads.task.base import Scored
-from manyheads.task.text_to_text import LAYOUTS
+from manyheads.task.layouts import LAYOUTS
 from manyheads.task.translation import Translation
 from manyheads.testing import Rows, byte_tokenizer
 

@@ -91,6 +91,7 @@ class Samples(pl.Callback):
                 max_new_tokens=self.max_new_tokens,
                 sampling=self.sampling,
                 seed=self.seed,
+                on_token=lambda row, token: token in prompts[row].ends,
             )
         return [self.tokenizer.decode(row) for row in rows]
 

@@ -63,6 +63,8 @@ def with_fields(rows: Dataset, fields: Fields, columns: Columns, where: str) -> 
             )
     for field in fields.required:
         rows = _check(rows, field, columns, where, text=field in fields.plain_texts)
+    for path in fields.texts:
+        _check_items(rows, path, columns, where)
     if fields == TEXT:
         return _renamed_text(rows, columns.of("text"))
     there = [field for field in fields.optional if field in columns.named or columns.of(field) in rows.column_names]
@@ -95,10 +97,36 @@ def _check(rows: Dataset, field: str, columns: Columns, where: str, *, text: boo
             f"{key}={column} is no column of {where}.{did_you_mean(column, rows.column_names)} It has: {there}.{instead}"
         )
     if text and column not in texts:
-        kind = getattr(rows.features[column], "dtype", None) or type(rows.features[column]).__name__
+        kind = _kind(rows.features[column])
         instead = f"Columns with text: {', '.join(texts)}" if texts else "No column has text"
         raise UserError(f"{key}={column} of {where} holds no text but {kind}. {instead}.")
     return rows
+
+
+def _check_items(rows: Dataset, path: str, columns: Columns, where: str) -> None:
+    """Raises UserError unless the column of `messages.content` holds lists whose items have a text called content."""
+    field, _, inner = path.partition(".")
+    if not inner:
+        return
+    column = columns.of(field)
+    feature = rows.features[column]
+    item = getattr(feature, "feature", None)
+    found = item.get(inner) if isinstance(item, Mapping) else None
+    if getattr(found, "dtype", None) in (*_TEXT_TYPES, "null"):
+        return
+    if isinstance(item, Mapping):
+        said = f"has no {inner}" if found is None else f"has no text as {inner} but {_kind(found)}"
+        wrong = f"an item of it {said}"
+    else:
+        wrong = f"it holds {_kind(feature) if item is None else f'lists of {_kind(item)}'}"
+    raise UserError(
+        f"{columns.setting(field)}={column} of {where} is no list of items with a text {inner}: {wrong}. "
+        "Set the column that holds such lists, or mend the data."
+    )
+
+
+def _kind(feature: Any) -> str:
+    return getattr(feature, "dtype", None) or type(feature).__name__
 
 
 def _renamed_text(rows: Dataset, column: str) -> Dataset:

@@ -66,6 +66,10 @@ class ConcatenatedStore(TokenStore):
         """[pieces + 1]"""
         return _joined([store.byte_ends for store in self.stores])
 
+    def token_counts(self, vocab_size: int) -> NDArray[np.int64]:
+        """[V]"""
+        return np.sum([store.token_counts(vocab_size) for store in self.stores], axis=0)
+
     def bits_per_byte(self, loss: Mapping[int, float], count: Mapping[int, int]) -> list[float]:
         """That of each store, given each document's sum of losses in nats and count of labels.
 

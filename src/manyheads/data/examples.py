@@ -57,7 +57,8 @@ class ExampleRows(Dataset[Batch]):
 def no_example(batch: Batch) -> Batch:
     """A batch of the same shape without a label: for a rank that has no row, since the others wait for it."""
     empty: dict[str, Any] = {**batch}
-    for name, nothing in (("labels", IGNORE), ("classes", IGNORE), ("spans", IGNORE), ("examples", NO_EXAMPLE)):
+    unlabelled = dict.fromkeys(("labels", "classes", "spans", "pseudo_labels"), IGNORE)
+    for name, nothing in {**unlabelled, "examples": NO_EXAMPLE}.items():
         if name in empty:
             empty[name] = torch.full_like(empty[name], nothing)
     for name in ("num_bytes", "num_tokens"):

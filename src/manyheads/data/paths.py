@@ -113,7 +113,7 @@ def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[Path]:
         folders[:] = [name for name in folders if not _hidden(name)]
         inside += [Path(top, name) for name in names if not _hidden(name)]
     inside = sorted(file for file in inside if file.is_file())
-    found = [file for file in inside if _suffix(file) in suffixes]
+    found = [file for file in inside if suffix_of(file) in suffixes]
     if not found:
         there = f"it has {', '.join(file.name for file in inside[:3])}" if inside else "it is empty"
         raise UserError(
@@ -151,6 +151,7 @@ def _hidden(name: str) -> bool:
     return name.startswith((".", "__"))
 
 
-def _suffix(file: Path) -> str:
-    name = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
+def suffix_of(file: Path) -> str:
+    """The ending that says what a file holds, without that of a compression."""
+    name = file.withsuffix_of("") if file.suffix.lower() in COMPRESSED else file
     return name.suffix.lower()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from manyheads.data.cache import cached, fingerprint
 from manyheads.data.source import Source
 from manyheads.data.split import BATCH_ROWS, batches_of
+from manyheads.errors import UserError
 
 LAYOUT = 1
 """Counts up when the files change their meaning."""
@@ -25,6 +26,14 @@ ROW = "row"
 
 Encode = Callable[[Mapping[str, list[Any]]], Mapping[str, Sequence[Sequence[int]]]]
 """From the columns of some rows to those of as many examples or more: lists of whole numbers."""
+
+
+class RowError(Exception):
+    """A row that is none of the task's: its place among those that `encode` was given, and what is wrong with it."""
+
+    def __init__(self, row: int, wrong: str) -> None:
+        super().__init__(wrong)
+        self.row = row
 
 
 class Ragged:
@@ -93,13 +102,15 @@ def examples(source: Source, split: str, key: Sequence[object], encode: Encode) 
     """The examples of a split, from the cache where they are there.
 
     `key` stands for everything that `encode` depends on. `encode` may leave rows out or make several examples of one: the
-    column `row` of what it returns counts the rows of those it was given; without it, there is one example for each.
+    column `row` of what it returns counts the rows of those it was given; without it, there is one example for each. Its
+    RowError becomes a UserError that names the row, counted from 0, and the split.
     """
     found = fingerprint(LAYOUT, source.fingerprint, source.fields, split, *key)
-    return ExampleStore(cached("examples", found, functools.partial(_write, source=source, split=split, encode=encode)))
+    return ExampleStore(cached("examples", found, functools.partial(write, source=source, split=split, encode=encode)))
 
 
-def _write(folder: Path, *, source: Source, split: str, encode: Encode) -> None:
+def write(folder: Path, *, source: Source, split: str, encode: Encode) -> None:
+    """Puts the examples of a split into a folder, for an ExampleStore."""
     columns = list(source.rows(split).column_names)
     rows = num_bytes = 0
     ends: dict[str, int] = {}
@@ -107,7 +118,7 @@ def _write(folder: Path, *, source: Source, split: str, encode: Encode) -> None:
         files: dict[str, Any] = {}
         for values in batches_of(lambda: source.rows(split), columns, BATCH_ROWS):
             batch = dict(zip(columns, values, strict=True))
-            made = {**encode(batch)}
+            made = {**_encoded(encode, batch, rows, f"data ({source.name}): row {{}} of {split}")}
             made.setdefault(ROW, [[row] for row in range(len(values[0]))])
             made[ROW] = [[rows + row for row in numbers] for numbers in made[ROW]]
             for name, lists in made.items():
@@ -124,6 +135,15 @@ def _write(folder: Path, *, source: Source, split: str, encode: Encode) -> None:
             rows += len(values[0])
             num_bytes += _bytes(source, batch)
     (folder / COUNTS).write_text(json.dumps({"rows": rows, "bytes": num_bytes, "columns": sorted(files)}))
+
+
+def _encoded(
+    encode: Encode, batch: Mapping[str, list[Any]], before: int, which: str
+) -> Mapping[str, Sequence[Sequence[int]]]:
+    try:
+        return encode(batch)
+    except RowError as error:
+        raise UserError(f"{which.format(before + error.row)}: {error}. Mend the row, or leave it out.") from error
 
 
 def _bytes(source: Source, batch: Mapping[str, list[Any]]) -> int:

@@ -42,6 +42,8 @@ class ResumableBatchSampler(Sampler[list[int]]):
         lengths: [num_rows] tokens of each row: rows that are permuted stand beside others of about their length, so that a
             step needs little padding. An epoch that is gone on with keeps the groups that it began with.
         micro_batches: how many batches make a step, whose rows are of about one length.
+        numbers_per_epoch: added to the numbers of the rows for each epoch before this one, so that who makes the rows can
+            tell the epoch (`AlteredRows`); 0: a row has the same number in each.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         order: Callable[[int], NDArray[np.int64]] | None = None,
         lengths: NDArray[np.int64] | None = None,
         micro_batches: int = 1,
+        numbers_per_epoch: int = 0,
     ) -> None:
         assert order is None or lengths is None
         self.num_rows = num_rows
@@ -65,6 +68,7 @@ class ResumableBatchSampler(Sampler[list[int]]):
         self.shuffle = shuffle
         self.rank = rank
         self.world = world
+        self._numbers_per_epoch = numbers_per_epoch
         self._given_order = order
         self._lengths = lengths if shuffle else None
         self._rows_of_step = batch_size * world * micro_batches
@@ -105,6 +109,8 @@ class ResumableBatchSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """The batches of this rank from the place on to the end of the epoch."""
         order = self._order()
+        if self._numbers_per_epoch:
+            order = order + self._place["epoch"] * self._numbers_per_epoch
         for start in range(self._place["rows"], self.num_rows, self.global_batch):
             rows = order[start : start + self.global_batch]
             if len(rows) >= self._shortest:

@@ -27,6 +27,9 @@ LAYOUT = 2
 CHUNK_CHARACTERS = 4_000_000
 """How much text is tokenized at once: it bounds the memory, and no result depends on it."""
 
+COUNTED_AT_ONCE = 1 << 24
+"""How many tokens are counted at once: it bounds the memory."""
+
 COUNTS = "counts.json"
 
 
@@ -93,6 +96,13 @@ class TokenStore:
     def num_bytes(self) -> int:
         """Bytes of the raw text in UTF-8."""
         return int(self.byte_ends[-1])
+
+    def token_counts(self, vocab_size: int) -> NDArray[np.int64]:
+        """[V] how often each token is a label."""
+        counts = np.zeros(vocab_size, np.int64)
+        for start in range(1, len(self.tokens), COUNTED_AT_ONCE):
+            counts += np.bincount(self.tokens[start : start + COUNTED_AT_ONCE], minlength=vocab_size)
+        return counts
 
     def bytes_until(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """[N] bytes of raw text that stand for the labels in `tokens[1 : place + 1]`, for [N] places.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset
 
 from manyheads.batch import Batch
+from manyheads.data.altered import TRAINED, Alter, AlteredRows
 from manyheads.data.batches import PackedRows, as_is
 from manyheads.data.loader import MADE_OF, others
 from manyheads.data.packing import cut, pack, single
@@ -72,6 +73,7 @@ class StreamBatches(IterableDataset[tuple[Batch, BatchPlace]]):
         seed: int,
         rank: int = 0,
         world: int = 1,
+        alter: Alter | None = None,
     ) -> None:
         self.stream = stream
         self.tokenizer = tokenizer
@@ -80,6 +82,7 @@ class StreamBatches(IterableDataset[tuple[Batch, BatchPlace]]):
         self.seq_len = seq_len
         self.pack = pack
         self.seed = seed
+        self.alter = alter
         self.sampler = functools.partial(
             ResumableBatchSampler, batch_size=batch_size, shuffle=shuffle, rank=rank, world=world
         )
@@ -110,6 +113,8 @@ class StreamBatches(IterableDataset[tuple[Batch, BatchPlace]]):
         segments = cut(made.document_starts, self.seq_len)
         rows = pack(segments.length, self.seq_len) if self.pack else single(segments.length)
         data = PackedRows(made, segments, rows, end_id=self.tokenizer.end_id, scoring=False)
+        if self.alter is not None:
+            data = AlteredRows(data, self.alter, key=(self.seed, TRAINED, place["epoch"], place["block"]))
         lengths = None if self.pack else data.lengths
         order = self.sampler(len(data), seed=[self.seed, place["epoch"], place["block"]], lengths=lengths)
         order.load_state_dict(place["rows"])

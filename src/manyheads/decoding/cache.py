@@ -1,4 +1,4 @@
-"""The keys and values of what a network has already read, kept so that decoding reads each token once."""
+"""The keys and values, or the states, of what a network has already read, kept so that decoding reads each token once."""
 
 from __future__ import annotations
 
@@ -139,6 +139,40 @@ class SourceCache(Cache):
         self._source = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self._source]
         if self.source_mask is not None:
             self.source_mask = self.source_mask[rows]
+
+
+class StateCache:
+    """For a recurrent network: the states after what it has read, whose size does not depend on how much that was."""
+
+    def __init__(self, *, batch_size: int, max_len: int) -> None:
+        self.batch_size = batch_size
+        self.max_len = max_len
+        self.length = 0
+        self.states: tuple[Tensor, Tensor] | None = None  # [L, B, H] each; None while nothing has been read
+
+    @property
+    def num_bytes(self) -> int:
+        """The room taken for states."""
+        return sum(state.nbytes for state in self.states or ())
+
+    def before(self, positions: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """What the next batch starts with, [L, B, H] twice: zeros in rows whose first of `positions` [B, T] is 0."""
+        if self.states is None or positions is None:
+            return self.states
+        goes_on = (positions[:, 0] != 0)[None, :, None]
+        return self.states[0] * goes_on, self.states[1] * goes_on
+
+    def put(self, states: tuple[Tensor, Tensor], num_new: int) -> None:
+        """Takes the states after `num_new` more positions."""
+        self.length += num_new
+        assert self.length <= self.max_len, f"the cache is for {self.max_len} positions, {self.length} were read"
+        self.states = states
+
+    def keep(self, rows: Tensor) -> None:
+        """Drops every row but `rows`, [N] int64 places."""
+        self.batch_size = len(rows)
+        if self.states is not None:
+            self.states = self.states[0][:, rows], self.states[1][:, rows]
 
 
 def causal_mask(

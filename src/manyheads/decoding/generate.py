@@ -4,7 +4,7 @@ with a source where there is an encoder, with or without a cache."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -79,6 +79,7 @@ def steps(
     sources: Sequence[Sequence[int]] | None = None,
     no_repeat_ngram: int = 0,
     allowed: Constraint | None = None,
+    unpenalized: Collection[int] = (),
 ) -> Iterator[Step]:
     """The tokens of all prompts as they are chosen.
 
@@ -89,7 +90,8 @@ def steps(
     that many are read on, counted from position 0 again. `on_token(row, token)` hears of every token but the end token,
     and ends the row by returning True. `sources` are the tokens that an encoder reads for each prompt, as they are; an empty
     one is the end token alone. `allowed` says which tokens may come, and with `no_repeat_ngram` n none does that would make n
-    tokens appear a second time in a prompt and its text; both are asked before `sampling` bends the logits.
+    tokens appear a second time in a prompt and its text; both are asked before `sampling` bends the logits. A repetition
+    penalty leaves the tokens `unpenalized` as they are.
 
     What `network` and `head` need is in `Reader`. Both are in eval mode meanwhile, and afterwards as they were, also
     when the iterator is closed early. Raises UserError for a `max_new_tokens`, `context` or `no_repeat_ngram` out of range,
@@ -98,7 +100,7 @@ def steps(
     check_count("max_new_tokens", max_new_tokens)
     rules = Rules(allowed=allowed, no_repeat_ngram=no_repeat_ngram)
     rows = [
-        _Row(number, end_id, prompt, _generator(seed, key))
+        _Row(number, end_id, prompt, _generator(seed, key), unpenalized)
         for number, (prompt, key) in enumerate(zip(prompts, keys or range(len(prompts)), strict=True))
     ]
     with eval_mode(network, head):
@@ -121,13 +123,16 @@ def steps(
 class _Row:
     """One text as far as it has come."""
 
-    def __init__(self, number: int, end_id: int, prompt: Sequence[int], generator: torch.Generator) -> None:
+    def __init__(
+        self, number: int, end_id: int, prompt: Sequence[int], generator: torch.Generator, unpenalized: Collection[int]
+    ) -> None:
         self.number = number
         self.window = [end_id, *prompt]  # what the network reads
         self.prompt = prompt
         self.new: list[int] = []
         self.generator = generator
         self.live = True
+        self._unpenalized = unpenalized
         self._fresh = list(prompt)  # held tokens that are not in `_seen` yet; the end token in front is no text
         self._seen: Tensor | None = None
 
@@ -140,7 +145,8 @@ class _Row:
         """Which tokens the text holds, its prompt counted: [V] bool."""
         if self._seen is None:
             self._seen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        self._seen[torch.tensor(self._fresh, dtype=torch.long, device=logits.device)] = True
+        fresh = [token for token in self._fresh if token not in self._unpenalized]
+        self._seen[torch.tensor(fresh, dtype=torch.long, device=logits.device)] = True
         self._fresh = []
         return self._seen
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, TypedDict, final
+from typing import Any, Literal, TypedDict, TypeVar, final
 
 from manyheads.decoding.beam import Search
 from manyheads.decoding.choices import Choices, check_choices
@@ -12,8 +12,11 @@ from manyheads.decoding.constraint import Constraint, Rules
 from manyheads.decoding.regex import Regex, checked_grammar
 from manyheads.decoding.sampling import COLDEST, Sampling, sampling
 from manyheads.decoding.stop import StopText
-from manyheads.errors import UserError, check_count, written
+from manyheads.errors import UserError, check_count, did_you_mean, written
+from manyheads.signature import parameters
 from manyheads.tokenizer.base import Tokenizer
+
+T = TypeVar("T")
 
 TEMPERATURE = 0.8
 """Where tokens are drawn and none is set."""
@@ -143,3 +146,12 @@ class OptionValues(TypedDict, total=False):
     stop: str | Sequence[str]
     context: int | None
     batch_size: int
+
+
+def checked_options(kind: Callable[..., T], values: Mapping[str, Any], verb: str) -> T:
+    """Options of a kind. Raises UserError for a name that it has not, with the nearest, and as the kind does."""
+    known = parameters(kind)
+    for name in values:
+        if name not in known:
+            raise UserError(f"{name} is no option of {verb}.{did_you_mean(name, known)}")
+    return kind(**values)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from manyheads.decoding.beam import beam_search
 from manyheads.decoding.generate import steps
 from manyheads.decoding.options import Options
 from manyheads.decoding.stop import StopText
-from manyheads.errors import UserError
+from manyheads.errors import UserError, written
 from manyheads.tokenizer.base import Tokenizer
 
 
@@ -37,8 +37,17 @@ class Sample(NamedTuple):
     score: float | None = None  # of beams; see `beam.Hypothesis`
 
 
+AsSource = Callable[[list[int]], list[int]]
+"""From the tokens of a prompt to what an encoder reads of it; the text is not the prompt's continuation then, but new."""
+
+
 def pieces(
-    network: nn.Module, head: nn.Module, tokenizer: Tokenizer, prompts: Sequence[str], options: Options
+    network: nn.Module,
+    head: nn.Module,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    options: Options,
+    as_source: AsSource | None = None,
 ) -> Iterator[Piece]:
     """Continues each prompt `options.num_samples` times; the pieces of one batch come interleaved.
 
@@ -47,11 +56,11 @@ def pieces(
     Raises UserError for a prompt that is no text.
     """
     if options.num_beams > 1:
-        for found in _best(network, head, tokenizer, prompts, options):
+        for found in _best(network, head, tokenizer, prompts, options, as_source):
             yield Piece(found.place, found.sample, found.text, found.tokens, found.finish)
         return
     allowed = options.constraint(tokenizer)
-    ids = [encode(tokenizer, prompt) for prompt in prompts]
+    ids, sources = _read(tokenizer, prompts, as_source)
     keys = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(options.num_samples)]
     for start in range(0, len(keys), options.batch_size):
         batch = keys[start : start + options.batch_size]
@@ -67,6 +76,7 @@ def pieces(
             keys=batch,
             context=options.context,
             on_token=lambda row, token, texts=texts: texts[row].add(token),
+            sources=sources and [sources[prompt] for prompt, _ in batch],
             no_repeat_ngram=options.no_repeat_ngram,
             allowed=allowed,
         ):
@@ -76,20 +86,25 @@ def pieces(
 
 
 def samples(
-    network: nn.Module, head: nn.Module, tokenizer: Tokenizer, prompts: Sequence[str], options: Options
+    network: nn.Module,
+    head: nn.Module,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    options: Options,
+    as_source: AsSource | None = None,
 ) -> Iterator[Sample]:
     """The whole texts, in the order of the prompts and their samples, each batch as soon as it is done.
 
     With beams, the best texts of each prompt, the best first: fewer than `num_samples` where fewer are possible.
     """
     if options.num_beams > 1:
-        yield from _best(network, head, tokenizer, prompts, options)
+        yield from _best(network, head, tokenizer, prompts, options, as_source)
         return
     texts: dict[tuple[int, int], str] = {}
     done: dict[tuple[int, int], Sample] = {}
     order = ((prompt, sample) for prompt in range(len(prompts)) for sample in range(options.num_samples))
     wanted = next(order, None)
-    for piece in pieces(network, head, tokenizer, prompts, options):
+    for piece in pieces(network, head, tokenizer, prompts, options, as_source):
         key = (piece.prompt, piece.sample)
         texts[key] = texts.get(key, "") + piece.text
         if piece.finish:
@@ -102,11 +117,16 @@ def samples(
 
 
 def _best(
-    network: nn.Module, head: nn.Module, tokenizer: Tokenizer, prompts: Sequence[str], options: Options
+    network: nn.Module,
+    head: nn.Module,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    options: Options,
+    as_source: AsSource | None,
 ) -> Iterator[Sample]:
     """The texts that a beam search finds, as many prompts at once as their beams make up a batch."""
     allowed = options.constraint(tokenizer)
-    ids = [encode(tokenizer, prompt) for prompt in prompts]
+    ids, sources = _read(tokenizer, prompts, as_source)
     many = max(1, options.batch_size // options.num_beams)
     for start in range(0, len(ids), many):
         groups = beam_search(
@@ -121,6 +141,7 @@ def _best(
             early_stopping=options.early_stopping,
             no_repeat_ngram=options.no_repeat_ngram,
             context=options.context,
+            sources=sources and sources[start : start + many],
             allowed=allowed,
         )
         for place, hypotheses in enumerate(groups, start):
@@ -131,6 +152,22 @@ def _best(
                 finish = text.finish(ended=len(tokens) < options.max_new_tokens)
                 assert finish is not None
                 yield Sample(place, prompts[place], number, text.take(), len(tokens), finish, score)
+
+
+def _read(
+    tokenizer: Tokenizer, prompts: Sequence[str], as_source: AsSource | None
+) -> tuple[list[list[int]], list[list[int]] | None]:
+    """What is gone on from for each prompt, and what an encoder reads."""
+    ids = [encode(tokenizer, prompt) for prompt in prompts]
+    return (ids, None) if as_source is None else ([[] for _ in ids], [as_source(one) for one in ids])
+
+
+def texts(key: str, value: Any, *, one: bool = False) -> list[str]:
+    """One text or several as a list. Raises UserError for what is neither."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, Sequence) or (one and found is value) or not all(isinstance(each, str) for each in found):
+        raise UserError(f"{key}={written(value)}: set a text{'' if one else ' or a list of texts'}.")
+    return list(found)
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:

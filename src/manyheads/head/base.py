@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
@@ -49,11 +50,12 @@ class Objective(NamedTuple):
 class Head(nn.Module, ABC):
     """The part of a model that knows the objective.
 
-    `kinds` names the kinds of networks (`network.kind`) whose hidden states it can read, `reads` the entry of a Batch that
-    says what is right.
+    `kinds` names the kinds of networks (`network.kind`) whose hidden states it can read, `refuses` says of others why not,
+    `reads` names the entry of a Batch that says what is right.
     """
 
     kinds: ClassVar[frozenset[str]]
+    refuses: ClassVar[Mapping[str, str]] = {}
     reads: ClassVar[str] = "labels"
 
     @abstractmethod
@@ -64,6 +66,10 @@ class Head(nn.Module, ABC):
         """What training minimises; here the loss itself. A head that adds to it overrides this method, never `forward`."""
         output = self(hidden, batch)
         return Objective(output.loss_sum, output, {})
+
+    def blank(self, batch_size: int, seq_len: int) -> Tensor:
+        """What `reads` names, of zeros, for rows of that shape: what memory is counted with."""
+        return torch.zeros(batch_size, seq_len, dtype=torch.int64)
 
     @abstractmethod
     def scores(self, hidden: Tensor, batch: Batch) -> Scores:

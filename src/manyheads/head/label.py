@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, final
 
 import torch
@@ -36,6 +36,9 @@ class Label(Head):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"causal", "bidirectional"})
+    refuses: ClassVar[Mapping[str, str]] = {
+        "encoder-decoder": "one text leaves its encoder or its decoder nothing to read"
+    }
     reads: ClassVar[str] = "classes"
 
     def __init__(
@@ -106,6 +109,11 @@ class Label(Head):
         classes = batch["classes"]
         right = ((logits > 0) == (classes > 0.5)).all(-1) if self.several else logits.argmax(-1) == classes
         return Scores(self._losses(logits, batch), right & self.learned(batch))
+
+    def blank(self, batch_size: int, seq_len: int) -> Tensor:
+        """Of one class for each row, or of each label."""
+        shape = (batch_size, len(self.labels)) if self.several else (batch_size,)
+        return torch.zeros(shape, dtype=torch.float32 if self.several else torch.int64)
 
     def learned(self, batch: Batch) -> Tensor:
         """Which rows have a class, [B] bool."""

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
-from manyheads.decoding.linear import linear
-from manyheads.errors import UserError, check_count, check_range
-from manyheads.head.base import Head, HeadOutput, Objective, Scores
-from manyheads.head.large_vocabulary import Sums, chunk_rows, chunked_loss
+from manyheads.errors import check_count, check_range
+from manyheads.head.base import HeadOutput, Objective
 from manyheads.head.multi_token import Ahead, labels_ahead
-
-CPU_LOGITS = 2**20
-"""How many logits are made at once on a CPU: 4 MB in float32."""
+from manyheads.head.token import TokenHead, labels_of
 
 
-class NextToken(Head):
+class NextToken(TokenHead):
     """Scores every token of the vocabulary at every position; the loss is the cross-entropy, in nats.
 
     Args:
@@ -45,6 +39,7 @@ class NextToken(Head):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"causal", "encoder-decoder"})
+    refuses: ClassVar[Mapping[str, str]] = {"bidirectional": "its positions see the token that comes next"}
 
     def __init__(
         self,
@@ -61,42 +56,29 @@ class NextToken(Head):
         mtp_weight: float = 1.0,
         chunked: bool = False,
     ) -> None:
-        super().__init__()
-        check_range("head.init_std", init_std, 0)
-        if softcap is not None and softcap <= 0:
-            raise UserError(f"head.softcap={softcap}: set a number above 0, or null.")
+        super().__init__(
+            dim=dim,
+            vocab_size=vocab_size,
+            weight=weight,
+            bias=bias,
+            init_std=init_std,
+            softcap=softcap,
+            chunked=chunked,
+        )
         check_range("head.z_loss", z_loss, 0)
         check_range("head.label_smoothing", label_smoothing, 0, 1)
         check_count("head.mtp_tokens", mtp_tokens, 0)
         check_range("head.mtp_weight", mtp_weight, 0)
-        assert weight is None or weight.shape == (vocab_size, dim)
-        self.tied = weight is not None
-        self.weight = (
-            nn.Parameter(nn.init.normal_(torch.empty(vocab_size, dim), std=init_std)) if weight is None else weight
-        )
-        self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
-        self.softcap = softcap
         self.z_loss = z_loss
         self.label_smoothing = label_smoothing
         self.mtp_weight = mtp_weight
-        self.chunked = chunked
         self.ahead = nn.ModuleList(Ahead(dim) for _ in range(mtp_tokens))
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Unnormalised log probabilities [..., V] of hidden states [..., D]."""
-        logits = linear(hidden, self.weight, self.bias)
-        if self.softcap is None:
-            return logits
-        return self.softcap * torch.tanh(_wide(logits) / self.softcap)
-
-    def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
-        return self._score(hidden, _labels(batch))
-
     def objective(self, hidden: Tensor, batch: Batch) -> Objective:
-        labels = _labels(batch)
+        labels = labels_of(batch)
         total, output, terms = self._learn(hidden, labels)
         for distance, layer in enumerate(self.ahead, start=1):
-            further = self._score(layer(hidden), labels_ahead(labels, batch.get("segments"), distance))
+            further = self.loss(layer(hidden), labels_ahead(labels, batch.get("segments"), distance))
             total = total + self.mtp_weight * further.loss_sum
             terms[f"mtp_loss_{distance + 1}"] = further
         return Objective(total, output, terms)
@@ -105,29 +87,12 @@ class NextToken(Head):
         """FLOPs of one token besides one product with each weight: tokens further ahead share the output matrix."""
         return 2 * self.weight.numel() * len(self.ahead) if training else 0
 
-    def scores(self, hidden: Tensor, batch: Batch) -> Scores:
-        labels = _labels(batch)
-        losses, correct = [], []
-        for part, of in self._parts(hidden, labels):
-            logits = _wide(self.logits(part))
-            losses.append(_cross_entropy(logits, of, "none"))
-            correct.append(logits.argmax(-1) == of)
-        return Scores(torch.cat(losses).view(labels.shape), torch.cat(correct).view(labels.shape))
-
-    def _score(self, hidden: Tensor, labels: Tensor) -> HeadOutput:
-        """The plain loss."""
-        count = (labels != IGNORE).sum()
-        if self.chunked and torch.is_grad_enabled():
-            return HeadOutput(self._sums(hidden, labels).objective, count)
-        sums = [_cross_entropy(_wide(self.logits(part)), of, "sum") for part, of in self._parts(hidden, labels)]
-        return HeadOutput(torch.stack(sums).sum(), count)
-
     def _learn(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, HeadOutput, dict[str, HeadOutput]]:
         """What is learned of the next token, its plain loss, and what is logged beside it."""
         if not (self.z_loss or self.label_smoothing):
-            output = self._score(hidden, labels)
+            output = self.loss(hidden, labels)
             return output.loss_sum, output, {}
-        sums = self._sums(hidden, labels, z_loss=self.z_loss, label_smoothing=self.label_smoothing)
+        sums = self.sums(hidden, labels, z_loss=self.z_loss, label_smoothing=self.label_smoothing)
         count = (labels != IGNORE).sum()
         terms = {}
         if self.z_loss:
@@ -135,32 +100,3 @@ class NextToken(Head):
         if self.label_smoothing:
             terms["smoothed_loss"] = HeadOutput(sums.smoothed, count)
         return sums.objective, HeadOutput(sums.loss, count), terms
-
-    def _sums(self, hidden: Tensor, labels: Tensor, **options: float) -> Sums:
-        states = hidden.flatten(0, -2)
-        return chunked_loss(states, self.weight, self.bias, labels.flatten(), softcap=self.softcap, **options)
-
-    def _parts(self, hidden: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """The positions in parts, [N, D] and [N], whose logits are small enough on a CPU."""
-        hidden, labels = hidden.flatten(0, -2), labels.flatten()
-        # a CPU's allocator asks the system anew for each large block, which comes zeroed: in parts, a training step of a
-        # small network takes 5 to 12 % less time
-        size = max(1, CPU_LOGITS // len(self.weight)) if hidden.device.type == "cpu" else len(labels)
-        if self.chunked:
-            size = min(size, chunk_rows(len(self.weight), hidden.device))
-        return zip(hidden.split(size), labels.split(size), strict=True)
-
-
-def _wide(logits: Tensor) -> Tensor:
-    # half precision has 8 or 11 significant bits: too few for a sum over a vocabulary
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
-    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction=reduction)
-
-
-def _labels(batch: Batch) -> Tensor:
-    labels = batch.get("labels")
-    assert labels is not None, "a batch that is scored has labels"
-    return labels

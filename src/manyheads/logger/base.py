@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from manyheads.run.results import Status
@@ -22,6 +23,14 @@ class LogsTexts(Protocol):
         step: int | None = None,
     ) -> None:
         """Logs a table with one row for each text."""
+
+
+@runtime_checkable
+class LogsPages(Protocol):
+    """A logger that takes pages of HTML."""
+
+    def log_page(self, key: str, path: Path, step: int | None = None) -> None:
+        """Logs the page in a file."""
 
 
 class RunLogger(ABC):

@@ -69,10 +69,13 @@ class CsvLog(Logger):
 
     @rank_zero_only
     def drop_after(self, step: int) -> None:
-        """Removes the rows of steps later than `step`, which a resumed run will log again."""
+        """Removes what a resumed run will log again: the rows of steps later than `step`, and the scores on the test split,
+        which are those of the end."""
         if self._path.is_file():
             columns, rows = self._read()
-            self._write_anew(columns, [row for row in rows if int(row[STEP]) <= step])
+            kept = [name for name in columns if not name.startswith("test/")]
+            rows = [row for row in rows if int(row[STEP]) <= step]
+            self._write_anew(kept, [{name: row[name] for name in kept if name in row} for row in rows])
 
     def rows(self) -> list[dict[str, float]]:
         """All rows so far, each with its `step`, without their empty cells."""

@@ -123,6 +123,12 @@ class MlflowLog(Logger, RunLogger):
             self._put("text", (f"{key}/{step:08d}.txt", "\n\n".join(blocks) + "\n"))
 
     @rank_zero_only
+    def log_page(self, key: str, path: Path, step: int | None = None) -> None:
+        """Logs a page of HTML as the artifact `<key>/<step>.html`. Never raises and never waits."""
+        step = self._last_step if step is None else step
+        self._put("text", (f"{key}/{step:08d}.html", path.read_text(encoding="utf-8")))
+
+    @rank_zero_only
     def close(self, status: Status = "done") -> None:
         """Ends the MLflow run as finished, failed or, for a run that was told to stop, killed. A second call does nothing.
         Never raises, and waits at most FINISH_SECONDS."""

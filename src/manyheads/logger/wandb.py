@@ -8,8 +8,7 @@ import secrets
 import shlex
 import shutil
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from manyheads.errors import Interrupted
+from manyheads.logger import wandb_account as account
 from manyheads.logger.base import RunLogger
 from manyheads.logger.html import html_table
-from manyheads.logger.wandb_account import Mode, choose_mode, client_settings, trouble_reaching
+from manyheads.logger.wandb_account import Mode, choose_mode, client_settings, first_line
+from manyheads.logger.wandb_files import Known, lacking, names_in_files, refusal
 from manyheads.marks import builder
 from manyheads.run.results import Status
 
@@ -44,6 +45,7 @@ def wandb(
     config: Mapping[str, Any],
     tags: Sequence[str] = (),
     wandb_id: str | None = None,
+    history: Iterable[Mapping[str, float]] = (),
     project: str | None = None,
     entity: str | None = None,
     group: str | None = None,
@@ -60,6 +62,7 @@ def wandb(
         config: what W&B shows as the run's config; it is sent and written as it is.
         tags: what runs are filtered by.
         wandb_id: the id of an earlier W&B run to continue; None starts one.
+        history: the rows that a resumed run had logged, each with a `step`; what W&B lacks of them is sent.
         project: None takes $WANDB_PROJECT, or `manyheads`.
         entity: the user or team; None takes the account's default.
         group: runs of one group are shown together.
@@ -80,7 +83,14 @@ def wandb(
         "tags": list(tags),
         "config": dict(config),
     }
-    return WandbLog(folder=Path(folder), wandb_id=wandb_id, mode=choose_mode(mode), settings=settings, tables=tables)
+    return WandbLog(
+        folder=Path(folder),
+        wandb_id=wandb_id,
+        mode=choose_mode(mode),
+        settings=settings,
+        tables=tables,
+        history=history,
+    )
 
 
 class WandbLog(WandbLogger, RunLogger):
@@ -89,12 +99,23 @@ class WandbLog(WandbLogger, RunLogger):
     W&B's `_step` is the optimizer step. Nothing of the command line, the environment, the repository or the console is
     recorded: only `config` and what is logged. `close` ends the run; Lightning ends it only when it failed, because
     testing follows training.
+
+    W&B cannot take back a number. A run that resumes from before the last step that W&B has makes those steps again, with
+    the same numbers, and sends only what W&B lacks; what it lacks of the steps before comes from `history`. Texts that
+    W&B had not written when its process was killed are lost to it.
     """
 
     id_name = "wandb_id"
 
     def __init__(
-        self, *, folder: Path, wandb_id: str | None, mode: Mode, settings: Mapping[str, Any], tables: bool = False
+        self,
+        *,
+        folder: Path,
+        wandb_id: str | None,
+        mode: Mode,
+        settings: Mapping[str, Any],
+        tables: bool = False,
+        history: Iterable[Mapping[str, float]] = (),
     ) -> None:
         super().__init__(
             name=settings["name"],
@@ -107,6 +128,8 @@ class WandbLog(WandbLogger, RunLogger):
         self._mode: Mode = mode
         self._settings = dict(settings)
         self._tables = tables
+        self._history = list(history)
+        self._known: Known = {}
         self._closed = False
         self._warned = False
         self._last_step = 0
@@ -117,6 +140,8 @@ class WandbLog(WandbLogger, RunLogger):
         """The W&B run; asking for it starts it."""
         if self._experiment is None:
             self._experiment = self._start()
+            for row in self._history:
+                self._send({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
         return self._experiment
 
     @property
@@ -128,7 +153,7 @@ class WandbLog(WandbLogger, RunLogger):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Logs at an optimizer step, by default the last one that was logged. Never raises."""
         self._last_step = self._last_step if step is None else step
-        self._guarded(lambda: self.experiment.log(dict(metrics), step=self._last_step))
+        self._guarded(lambda: self._send(metrics, self._last_step))
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
@@ -156,6 +181,14 @@ class WandbLog(WandbLogger, RunLogger):
             self.log_metrics({key: client.Html(html_table(columns or [], data), inject=False)}, step)
 
     @rank_zero_only
+    def log_page(self, key: str, path: Path, step: int | None = None) -> None:
+        """Logs a page of HTML. Never raises."""
+        import wandb as client
+
+        if not self._closed:
+            self.log_metrics({key: client.Html(path.read_text(encoding="utf-8"), inject=False)}, step)
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Ends the run as failed when `status` says so and it was not told to stop; Lightning calls it after each of fit
         and test, and while it handles what was raised."""
@@ -170,26 +203,30 @@ class WandbLog(WandbLogger, RunLogger):
             return
         try:
             run.finish(exit_code=int(status == "failed"))
-            trouble = self._refusal()
+            trouble = refusal(self._files("logs/debug-internal.log")) if self._mode == "online" else None
             for link in self._files("logs/debug-core.log"):
                 link.unlink()  # it leads out of the folder, to a path of this machine
         except Exception as error:  # whatever W&B raises: the results are safe and the run is over
-            trouble = _first_line(error)
+            trouble = first_line(error)
         if trouble:
             _log.warning("W&B did not take everything (%s). Later: %s", trouble, self._sync_command())
+
+    def _send(self, row: Mapping[str, Any], step: int) -> None:
+        run = self.experiment  # asked for first: at its start it finds out what W&B has
+        if new := lacking(self._known, step, row):
+            run.log(new, step=step)
 
     def _log_table(self, key: str, columns: list[str], data: list[list[str]], step: int | None) -> bool:
         """Whether the rows were logged as a Table; after the first that W&B does not take in time there are no more."""
         import wandb as client
 
-        if not self._tables:
+        if not self._tables or self.experiment is None:  # asking for it starts it, and it may turn out to be offline
             return False
-        run = self.experiment  # started here, since it may turn out to be offline
-        trouble = trouble_reaching(client_settings().base_url) if self._mode == "online" else None
+        trouble = account.trouble_reaching(client_settings().base_url) if self._mode == "online" else None
         if trouble is None:
             self._last_step = self._last_step if step is None else step
             table = client.Table(columns=list(columns), data=[list(row) for row in data])
-            trouble = trouble_in_time(lambda: run.log({key: table}, step=self._last_step), TABLE_SECONDS)
+            trouble = account.trouble_in_time(lambda: self._send({key: table}, self._last_step), TABLE_SECONDS)
         if trouble is not None:
             self._tables = False
             _log.warning("W&B takes no Table (%s); sample texts are logged as pages from here on.", trouble)
@@ -197,21 +234,23 @@ class WandbLog(WandbLogger, RunLogger):
 
     def _start(self) -> Any:
         if self._mode == "online":
-            trouble = trouble_reaching(client_settings().base_url)
+            trouble = account.trouble_reaching(client_settings().base_url)
             try:
                 if trouble is None:
                     return self._init("online")
             except Exception as error:  # W&B has many kinds: no such entity, key refused, timed out
-                trouble = _first_line(error)
+                trouble = first_line(error)
             self._mode = "offline"
             for left in (self._folder / "wandb").glob(f"run-*-{self._id}"):
                 shutil.rmtree(left, ignore_errors=True)
             self._id = secrets.token_hex(4)  # W&B keeps the id of a run that it could not open
             _log.warning("W&B is out of reach (%s); logging offline. Later: %s", trouble, self._sync_command())
         try:
+            if self._mode == "offline":  # online, W&B itself takes no step again that its server has
+                self._known = names_in_files(self._files("*.wandb"))
             return self._init(self._mode)
         except Exception as error:
-            _log.warning("W&B cannot log this run (%s).", _first_line(error))
+            _log.warning("W&B cannot log this run (%s).", first_line(error))
             return self._init("disabled")
 
     def _init(self, mode: Mode) -> Any:
@@ -245,14 +284,6 @@ class WandbLog(WandbLogger, RunLogger):
     def _files(self, name: str) -> list[Path]:
         return list((self._folder / "wandb").glob(f"*run-*-{self._id}/{name}"))
 
-    def _refusal(self) -> str | None:
-        """What made W&B stop uploading for good; it tells only its own log."""
-        for log in self._files("logs/debug-internal.log") if self._mode == "online" else ():
-            for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-                if "fatal error" in line:
-                    return line.rpartition('"msg":"')[2].rstrip('"}').partition(" url=")[0]
-        return None
-
     def _guarded(self, call: Callable[[], None]) -> None:
         if self._closed:
             return
@@ -260,32 +291,9 @@ class WandbLog(WandbLogger, RunLogger):
             call()
         except Exception as error:  # whatever W&B raises: the training is worth more than its log
             if not self._warned:
-                _log.warning("W&B failed (%s); the training goes on without it where it must.", _first_line(error))
+                _log.warning("W&B failed (%s); the training goes on without it where it must.", first_line(error))
             self._warned = True
 
     def _sync_command(self) -> str:
         prefix = "offline-run" if self._mode == "offline" else "run"
         return f"wandb sync {shlex.quote(str(self._folder / 'wandb'))}/{prefix}-*-{self._id}"
-
-
-def trouble_in_time(call: Callable[[], None], seconds: float) -> str | None:
-    """What went wrong with a call, in a few words, or that it did not return in time; None when all is well.
-
-    A call that hangs is left behind in its thread, which does not keep the process alive.
-    """
-    caught: list[str] = []
-
-    def attempt() -> None:
-        try:
-            call()
-        except Exception as error:  # whatever W&B raises
-            caught.append(_first_line(error))
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return f"no answer in {seconds:g} seconds" if thread.is_alive() else next(iter(caught), None)
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from manyheads.errors import UserError, check_choice
@@ -65,3 +67,27 @@ def trouble_reaching(url: str, seconds: float = PROBE_SECONDS) -> str | None:
     except (OSError, ValueError) as error:
         return f"{url}: {getattr(error, 'reason', None) or error}"
     return None
+
+
+def trouble_in_time(call: Callable[[], None], seconds: float) -> str | None:
+    """What went wrong with a call, in a few words, or that it did not return in time; None when all is well.
+
+    A call that hangs is left behind in its thread, which does not keep the process alive.
+    """
+    caught: list[str] = []
+
+    def attempt() -> None:
+        try:
+            call()
+        except Exception as error:  # whatever W&B raises
+            caught.append(first_line(error))
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return f"no answer in {seconds:g} seconds" if thread.is_alive() else next(iter(caught), None)
+
+
+def first_line(error: BaseException) -> str:
+    """What kind of error it is, and the first line of what it says."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]

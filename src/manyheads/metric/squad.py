@@ -18,10 +18,13 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 class Answer(NamedTuple):
-    """What is answered, and how likely it is that the question has no answer."""
+    """What is answered, and how likely it is that the question has no answer. No score depends on the rest."""
 
     text: str  # empty: there is none
     no_answer: float = 0.0  # from 0 to 1
+    start: int | None = None  # the character of the context where it starts, if it is a part of one
+    score: float | None = None  # of that part: logits of its start and its end together
+    difference: float | None = None  # how much higher the score of no answer is; no_answer is its logistic function
 
 
 def answer(output: str | Answer) -> Answer:

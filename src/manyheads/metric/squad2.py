@@ -194,3 +194,22 @@ class BestF1Threshold(_F1, _Threshold):
     """`best_f1_thresh` of the script."""
 
     name = "best_f1_thresh"
+
+
+class UsedThreshold(OutputMetric):
+    """What the other scores' `threshold` was. Neither direction is better.
+
+    Args:
+        threshold: as theirs.
+    """
+
+    name = "no_answer_threshold"
+    unit = "probability of no answer"
+    higher_is_better = False
+
+    def __init__(self, threshold: float = 1.0) -> None:
+        self.threshold = threshold
+
+    def score(self, outputs: Outputs, targets: Targets) -> float:
+        """The threshold, whatever the outputs; nan without examples."""
+        return self.threshold if outputs else math.nan

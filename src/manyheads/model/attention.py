@@ -3,6 +3,7 @@ what an encoder made of another."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from manyheads.batch import Batch
 from manyheads.decoding.cache import Cache, SourceCache, causal_mask
+from manyheads.model.documents import attend_within
 from manyheads.model.norm import RMSNorm
 from manyheads.model.positions import Rotation
 
@@ -30,6 +32,7 @@ class Context(NamedTuple):
     rotation: Rotation | None
     cache: Cache | None
     source: Source | None = None
+    documents: Sequence[int] | None = None  # the lengths of packed documents to be read one by one; then `mask` is None
 
 
 def attention_mask(
@@ -146,7 +149,11 @@ class Attention(nn.Module):
         """What the new positions gather, [B, T, D], given their queries [B, H, T, K], and keys and values [B, G, T, K]."""
         if context.cache is not None:
             key, value = context.cache.update(layer, key, value)
-        mixed = self._mix(query, key, value, context.mask, context.is_causal)  # [B, H, T, K]
+        if context.documents is not None:
+            dropout = self.dropout if self.training else 0.0
+            mixed = attend_within(query, key, value, context.documents, dropout=dropout, grouped=self.grouped)
+        else:
+            mixed = self._mix(query, key, value, context.mask, context.is_causal)  # [B, H, T, K]
         return self.output(mixed.transpose(1, 2).flatten(-2))
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:

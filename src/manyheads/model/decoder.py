@@ -17,6 +17,7 @@ from manyheads.model.attention import Attention, Context, attention_mask, comput
 from manyheads.model.block import BLOCKS
 from manyheads.model.checks import check_row
 from manyheads.model.decoder_settings import check_decoder
+from manyheads.model.documents import lengths_of
 from manyheads.model.feed_forward import ACTIVATIONS, FeedForward
 from manyheads.model.initialization import Shape, initialize
 from manyheads.model.mixture_of_experts import Balance, MixtureOfExperts
@@ -241,9 +242,20 @@ class Decoder(nn.Module):
         bias = self.positions.bias(num_new, start + num_new, device)
         contexts: dict[int | None, Context] = {}
         for window in dict.fromkeys(self.windows):
+            if cache is None and window is None and bias is None and (documents := self._documents(batch)) is not None:
+                contexts[window] = Context(None, False, rotation, None, documents)
+                continue
             mask, is_causal = attention_mask(batch, cache, dtype, window=window, bias=bias, explicit=self.needs_mask)
             contexts[window] = Context(mask=mask, is_causal=is_causal, rotation=rotation, cache=cache)
         return contexts
+
+    def _documents(self, batch: Batch) -> list[int] | None:
+        """The packed documents to be read one by one; None for a mask, which sinks and a softcap need, and compiled blocks,
+        which would be compiled anew for each batch."""
+        compiled = torch.compiler.is_compiling() or any(
+            getattr(block, "_compiled_call_impl", 0) for block in self.blocks
+        )
+        return None if self.needs_mask or compiled else lengths_of(batch)
 
 
 def _feed_forward(settings: dict[str, Any]) -> nn.Module:

@@ -24,25 +24,32 @@ from manyheads.model.layout.mistral import Mistral
 from manyheads.model.layout.mixtral import Mixtral
 from manyheads.model.layout.own import Own
 from manyheads.model.layout.qwen3 import Qwen3
+from manyheads.model.lstm import LSTM
 
 OWN = Own()
 LAYOUTS: tuple[Layout, ...] = (Llama(), Mistral(), Qwen3(), Mixtral(), GPT2(), OWN)
 """Tried in this order for a Decoder: the last one fits every network."""
 
-NETWORKS: dict[str, type[nn.Module]] = {network.__name__: network for network in (Decoder, EncoderDecoder, Encoder)}
+NETWORKS: dict[str, type[nn.Module]] = {
+    network.__name__: network for network in (Decoder, EncoderDecoder, Encoder, LSTM)
+}
 """By the `architectures` of this package's own layout."""
 
 
-def to_hugging_face(network: Any, head: nn.Module, *, end_id: int | None = None) -> tuple[dict[str, Any], Tensors]:
+def to_hugging_face(
+    network: nn.Module, head: nn.Module, *, end_id: int | None = None
+) -> tuple[dict[str, Any], Tensors]:
     """What config.json and model.safetensors hold.
 
     `end_id` is the tokenizer's end-of-text token, which begins and ends a text. The tensors share no memory with one
-    another; the output matrix is left out when it is the embedding.
+    another; the output matrix is left out when it is the embedding. Of a network that is no Decoder, or under another head,
+    they have the names of the state dict.
     """
-    if not isinstance(head, NextToken):
-        return _as_it_is(network, head, end_id)
-    layouts = LAYOUTS if isinstance(network, Decoder) else (OWN,)
-    layout = next(layout for layout in layouts if layout.fits(network.settings, head))
+    if type(network) not in NETWORKS.values() or not isinstance(head, NextToken):
+        return _as_it_is(network, head, end_id)  # what a subclass computes is not known here
+    whole: Any = network
+    layouts = LAYOUTS if type(network) is Decoder else (OWN,)
+    layout = next(layout for layout in layouts if layout.fits(whole.settings, head))
     tensors = {f"network.{name}": tensor.detach() for name, tensor in network.state_dict().items()}
     # the layers that look further ahead only serve training
     scoring = {"weight": head.weight, "bias": head.bias}
@@ -64,23 +71,26 @@ def to_hugging_face(network: Any, head: nn.Module, *, end_id: int | None = None)
     return config | layout.config(network.settings), layout.rename_out(tensors, network.settings)
 
 
-def _as_it_is(network: Any, head: nn.Module, end_id: int | None) -> tuple[dict[str, Any], Tensors]:
-    """A network with a head that no other tool knows, under their own names."""
-    parts = {"network": network, "head": head}
-    tensors = {f"{part}.{name}": tensor.detach().clone() for part, module in parts.items()
-               for name, tensor in module.state_dict().items()}  # fmt: skip
-    config = {
+def _as_it_is(network: nn.Module, head: nn.Module, end_id: int | None) -> tuple[dict[str, Any], Tensors]:
+    """A network, or a head, that no other tool knows, under its own names."""
+    tied = getattr(head, "weight", None) is getattr(network, "output_weight", None) is not None
+    parts = {"network": network.state_dict(), "head": head.state_dict()}
+    tensors = {
+        f"{part}.{name}": tensor.detach().clone() for part, state in parts.items() for name, tensor in state.items()
+    }
+    if tied:
+        del tensors["head.weight"]
+    config: dict[str, Any] = {
         "model_type": OWN.model_type,
-        "architectures": [f"{type(network).__name__}For{type(head).__name__}"],
-        "vocab_size": network.vocab_size,
+        "architectures": [type(network).__name__],
+        "head": type(head).__name__,
         "bos_token_id": end_id,
         "eos_token_id": end_id,
-        "tie_word_embeddings": False,
-        "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
+        "tie_word_embeddings": tied,
     }
     if labels := getattr(head, "labels", None):
         config["id2label"] = dict(enumerate(labels))
-    return config | OWN.config(network.settings), tensors
+    return config | dict(getattr(network, "settings", {})), tensors
 
 
 def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], Tensors]:
@@ -112,7 +122,7 @@ def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     with torch.device("meta"):
         network: Any = (_network_of(config) if layout is OWN else Decoder)(**settings)
     wanted = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}
-    wanted["head.weight"] = network.embedding.weight.shape
+    wanted["head.weight"] = torch.Size((network.vocab_size, network.dim))
     state = layout.rename_in(tensors, network.settings)
     if network.output_weight is not None and "network.embedding.weight" in state:
         state["head.weight"] = state["network.embedding.weight"]

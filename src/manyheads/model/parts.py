@@ -11,6 +11,7 @@ from manyheads.head.base import Head
 from manyheads.head.multi_token import Ahead
 from manyheads.model.attention import Attention
 from manyheads.model.feed_forward import FeedForward
+from manyheads.model.lstm import Projection
 from manyheads.model.mixture_of_experts import MixtureOfExperts
 
 PARTS: dict[str, tuple[type[nn.Module], ...]] = {
@@ -18,6 +19,8 @@ PARTS: dict[str, tuple[type[nn.Module], ...]] = {
     "attention": (Attention,),
     "router": (MixtureOfExperts,),
     "feed-forward": (FeedForward,),
+    "recurrent": (nn.LSTM,),
+    "projection": (Projection,),
     "norms": (nn.RMSNorm, nn.LayerNorm),
     "head": (Head,),
     "tokens ahead": (Ahead,),

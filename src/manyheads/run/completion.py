@@ -12,7 +12,7 @@ from pathlib import Path
 
 from manyheads.errors import EXIT_DONE, UserError, check_choice
 
-VERBS = ("train", "eval", "generate", "model", "runs")
+VERBS = ("train", "eval", "predict", "generate", "chat", "families", "model", "runs")
 SHELLS = ("bash", "zsh", "fish")
 _RUN_KEYS = ("run=", "resume=", "init=")
 
@@ -93,8 +93,10 @@ def answer(line: str, conf_dir: Path) -> list[str]:
         return (
             [f for f in flags if f.startswith(word)] if word.startswith("-") else answer_verb("train", rest, conf_dir)
         )
-    if verb == "generate":
-        return _generate(word, conf_dir)
+    if verb in ("generate", "predict", "chat"):
+        return _keys_of(verb, word, conf_dir)
+    if verb == "families":
+        return [flag for flag in ("--json", "--markdown", "--config-dir", "--allow", "--help") if flag.startswith(word)]
     return _runs(words[1:], word) if verb == "runs" else []
 
 
@@ -143,13 +145,13 @@ def _arguments(verb: str, words: Sequence[str], word: str, conf_dir: Path) -> li
     return [f"{parent}.{name}=" for name, has_default in names.items() if has_default and name.startswith(start)]
 
 
-def _generate(word: str, conf_dir: Path) -> list[str]:
+def _keys_of(verb: str, word: str, conf_dir: Path) -> list[str]:
     folders = _run_folders(word)
     if folders or "=" in word:
         return folders
     from manyheads.run.help import root_keys
 
-    keys = [left.partition("=")[0] + "=" for left, _ in root_keys(conf_dir / "generate.yaml")]
+    keys = [left.partition("=")[0] + "=" for left, _ in root_keys(conf_dir / f"{verb}.yaml")]
     return [key for key in (*keys, "--help") if key.startswith(word)]
 
 

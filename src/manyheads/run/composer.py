@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 RECIPES = ("experiment", "sweep", "debug")
 """Groups that set keys all over the config: over a run's own config they would undo what the run was."""
 
-_PRIMARY = "manyheads_run"
+OF_RUN = "manyheads_run"
+"""The primary config that is a run's own, and what a group of it is chosen as that stays what it was."""
+
+_CHOSEN_BY_TASKS = ("data", "tokenizer", "model", "head")  # a yaml of a task may name those that fit it, for a new run
 _MOST_CHECKS = 64  # compositions of a sweep that are tried before it starts
 
 
@@ -70,7 +74,7 @@ class Composer:
         self.conf_dir = conf_dir.resolve()
         self.config_dir = config_dir
         self.base = base
-        self.config_name = _PRIMARY if base else config_name or verb
+        self.config_name = OF_RUN if base else config_name or verb
         self.loader = self._make_loader()
 
     def compose(self, overrides: Sequence[str], *, check_sweeps: bool = True) -> DictConfig:
@@ -111,11 +115,15 @@ class Composer:
 
         node, kept = self._over(self.base.config, overrides)
         store = ConfigStore.instance()
-        store.store(name=_PRIMARY, node=node)
+        before = store.repo
+        store.repo = copy.deepcopy(before)
+        store.store(name=OF_RUN, node=node)
+        for group in _CHOSEN_BY_TASKS:
+            store.store(group=group, name=OF_RUN, node={})
         try:
             yield kept
         finally:
-            store.repo.pop(f"{_PRIMARY}.yaml", None)
+            store.repo = before
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """The overrides as Hydra's grammar reads them."""
@@ -187,6 +195,9 @@ class Composer:
             if not override.is_delete():
                 defaults.append({group: None})
                 kept.append(word.lstrip("+"))
+        stays = [group for group in _CHOSEN_BY_TASKS if group in node]
+        defaults[1:1] = [{group: None} for group in stays]
+        defaults += [{f"override {group}": OF_RUN} for group in stays]
         return {"defaults": defaults, **node}, kept
 
     def _trials(self, overrides: Sequence[str]) -> list[Any]:

@@ -53,6 +53,10 @@ class RunFolder:
         """One line for each example of the test split."""
         return self.path / "predictions" / "test.jsonl"
 
+    def page(self, name: str) -> Path:
+        """A page of HTML about the test split, such as `confusion`, the confusion matrix of classes."""
+        return self.path / "predictions" / f"{name}.html"
+
     @property
     def trace(self) -> Path:
         """Where the time of a few steps went, in Chrome's trace format."""

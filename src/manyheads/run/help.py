@@ -94,7 +94,7 @@ HYDRA_FULL_ERROR=1 shows the traceback of any error.
 _SAVED = {"train": " after a checkpoint", "eval": ""}
 _WHERE = {
     "train": "The run goes to outputs/runs/<date_time>-<task>-<model>/ under the current directory, a sweep to\n"
-    'outputs/sweeps/<date_time>/<n>/. `manyheads runs` lists them, `manyheads generate run=FOLDER "..."` writes text.\n',
+    'outputs/sweeps/<date_time>/<n>/. `manyheads runs` lists them, `manyheads generate run=FOLDER "..."` writes text,\n`manyheads predict run=FOLDER input=FILE` answers rows, `manyheads families` tells which choices fit each task.\n',
     "eval": "Nothing in the run folder changes. `manyheads runs` lists the runs.\n",
 }
 _WORDS = {"train": (_TRAIN, _MOST_USED, _TRAIN_EXAMPLES), "eval": (_EVAL, _SCORING, _EVAL_EXAMPLES)}
@@ -107,7 +107,10 @@ Usage: manyheads VERB ...
 
   train       train a model; with no argument, a small one on Python's documentation
   eval        score a run's weights on its validation and test split
+  predict     let a run's weights answer new rows
   generate    write text with a run's weights
+  chat        talk with a run of task=chat
+  families    tell which task goes with which head and which network
   model       tell what a network would cost: parameters, FLOPs, memory
   runs        list, compare and prune the runs on disk
 

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import Interrupted, UserError, explain
-from manyheads.run.composer import Base
+from manyheads.run.composer import OF_RUN, Base
 from manyheads.run.hydra_errors import translate
 from manyheads.run.secrets import mask_said
 
@@ -43,7 +43,11 @@ def check_complete(config: DictConfig) -> None:
 
 def merged(choices: Mapping[Any, Any], base: Base | None) -> dict[str, str]:
     """The choice of each group, Hydra's own groups left out; those of the run that was composed over where none was made."""
-    own = {str(group): str(choice) for group, choice in choices.items() if not str(group).startswith("hydra")}
+    own = {
+        str(group): str(choice)
+        for group, choice in choices.items()
+        if not str(group).startswith("hydra") and choice != OF_RUN
+    }
     return (base.choices if base else {}) | own
 
 

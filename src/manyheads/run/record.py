@@ -50,6 +50,8 @@ class Record:
         self.folder = folder
         self.tokenizer = tokenizer
         self._directions = {metric.name: "higher" if metric.higher_is_better else "lower" for metric in metrics}
+        self.baselines: Mapping[str, Mapping[str, float]] = {}  # of the test split, once they are known
+        self.signatures: Mapping[str, Mapping[str, str]] = {}  # of val and test, see `Results`
         self._config = masked_config(cfg)
         before = resumed.results["run"] if resumed and resumed.results else {}
         # of a folder from elsewhere: nothing that could be a path
@@ -102,31 +104,36 @@ class Record:
             "wall_seconds": round(self._seconds_before + time.perf_counter() - self._started, 3),
         }
 
-    def write(
-        self,
-        status: Status,
-        lm: LM,
-        scores: dict[str, float] | None = None,
-        train_seconds: float = 0.0,
-        signatures: Mapping[str, Mapping[str, str]] | None = None,
+    def results(
+        self, status: Status, lm: LM, scores: dict[str, float] | None = None, train_seconds: float = 0.0
     ) -> Results:
-        """Writes results.json as things stand. `signatures`: of val and test, see `Results`."""
+        """What results.json says as things stand."""
         scores = scores or {}
         train_seconds += self._train_before
         run = {**self._state(lm), "status": status, "train_seconds": round(train_seconds, 3)}
         perf: dict[str, float] = {"peak_memory_bytes": peak_memory_bytes()}
         if train_seconds > 0:
             perf["tokens_per_sec"] = round(lm.tokens_seen / train_seconds, 1)
-        results: Results = {
+        return {
             "schema": SCHEMA,
             "val": _stage(scores, "val"),
             "test": _stage(scores, "test"),
             "perf": perf,
             "run": run,
+            "baselines": {name: dict(found) for name, found in self.baselines.items()},
             "directions": self._directions,
+            **(
+                {"signatures": {part: dict(found) for part, found in self.signatures.items()}}
+                if self.signatures
+                else {}
+            ),
         }  # type: ignore[typeddict-item]
-        if signatures:
-            results["signatures"] = {part: dict(found) for part, found in signatures.items()}
+
+    def write(
+        self, status: Status, lm: LM, scores: dict[str, float] | None = None, train_seconds: float = 0.0
+    ) -> Results:
+        """Writes results.json as things stand."""
+        results = self.results(status, lm, scores, train_seconds)
         if ranks.is_first():
             write_results(self.folder.results, results)
         return results

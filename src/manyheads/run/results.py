@@ -61,6 +61,7 @@ class Results(TypedDict):
     test: dict[str, float | None]  # metric name -> value on the test split, of the best weights
     perf: dict[str, float | None]  # tokens_per_sec, peak_memory_bytes
     run: RunRecord
+    baselines: NotRequired[dict[str, dict[str, float | None]]]  # simple rule -> metric name -> value on the test split
     directions: NotRequired[dict[str, Literal["lower", "higher"]]]  # metric name -> which is better
     signatures: NotRequired[dict[str, dict[str, str]]]  # val, test: metric name -> how, in the official scorer's words
 

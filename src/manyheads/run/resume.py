@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from manyheads.build import complete
+from manyheads.build import complete, target_of
 from manyheads.errors import UserError, written
 from manyheads.run.checkpoint import read_checkpoint, read_tokenizer
 from manyheads.run.folder import RunFolder, read_config
@@ -78,8 +78,7 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
     checkpoint = folder.checkpoint("last")
     if not checkpoint.exists():
         raise UserError(f"resume={folder.path}: this run has no checkpoint yet. Start it anew with {command('train')}.")
-    task = str(cfg.task._target_).rpartition(".")[2]
-    content = _read(checkpoint, [*LIGHTNINGS_KEYS, task])
+    content, task = _read(checkpoint, _names_of_task(cfg, allow))
     record = content["manyheads"]
     results = read_results(folder.results) if folder.results.is_file() else None
     if results is not None and results["run"].get("status") == "done":
@@ -127,11 +126,19 @@ def _check_longer(before: DictConfig, cfg: DictConfig, folder: RunFolder, step: 
         raise UserError(f"resume={folder.path}: this run is finished at step {step}. To train it longer, raise {was}.")
 
 
-def _read(checkpoint: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """The checkpoint with all that training needs to go on. Raises UserError that says what to go on from instead."""
+def _names_of_task(cfg: DictConfig, allow: Sequence[str]) -> list[str]:
+    """Under which a checkpoint may hold where training stands in the data: the class, or those that a builder chooses from."""
+    target = target_of(cfg.task, "task", allow)
+    return [kind.__qualname__ for kind in getattr(target, "forms", (target,))]
+
+
+def _read(checkpoint: Path, tasks: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """The checkpoint with all that training needs to go on, and which of the tasks it is of. Raises UserError that says
+    what to go on from instead."""
     try:
         content = read_checkpoint(checkpoint)
-        lacking = [key for key in keys if key not in content]
+        task = next((name for name in tasks if name in content), tasks[0])
+        lacking = [key for key in (*LIGHTNINGS_KEYS, task) if key not in content]
         lacking += [] if isinstance(content["manyheads"].get("step"), int) else ["manyheads.step"]
         if lacking:
             raise UserError(f"checkpoint {checkpoint} lacks {lacking[0]}: training cannot go on from it.")
@@ -139,7 +146,7 @@ def _read(checkpoint: Path, keys: Sequence[str]) -> dict[str, Any]:
         others = sorted(file.name for file in checkpoint.parent.glob("*.ckpt") if file.name != checkpoint.name)
         remedy = f" To go on from {others[0]}, copy it over {checkpoint.name}." if others else ""
         raise UserError(f"{str(error).partition(' Beside it: ')[0]}{remedy}") from error
-    return content
+    return content, task
 
 
 def _check_links(folder: RunFolder) -> None:

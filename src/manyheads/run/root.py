@@ -12,7 +12,7 @@ from manyheads.signature import check_value
 
 
 class RootKeys(TypedDict, total=False):
-    """The keys of conf/train.yaml and conf/eval.yaml; what each is for stands there."""
+    """The keys of conf/train.yaml, conf/eval.yaml and conf/predict.yaml; what each is for stands there."""
 
     seed: int
     name: str | None
@@ -20,11 +20,12 @@ class RootKeys(TypedDict, total=False):
     resume: str | None
     init: str | None
     run: str | None
-    checkpoint: str
+    checkpoint: str | None
     compile: bool
     activation_checkpointing: int | None
     deterministic: bool
     stride: int | None
+    device: str | None
     to: str | None
     allow: list[str]
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
 
 from manyheads.atomic import replacing
 from manyheads.callbacks.interrupt import Interrupt
 from manyheads.lm import LM
-from manyheads.load import fill
+from manyheads.logger.base import LogsPages
+from manyheads.rebuild import fill
 from manyheads.run.checkpoint import read_checkpoint
+from manyheads.run.folder import RunFolder
 from manyheads.task.base import Scored, Task
 
 SPLITS = {"val": "validation", "test": "test"}
@@ -55,3 +58,20 @@ def write_predictions(path: Path, task: Task, lm: LM) -> None:
     with replacing(path) as file:
         for row in task.predictions(scored(lm)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def log_pages(loggers: Iterable[Logger], pages: Mapping[str, Path], step: int) -> None:
+    """Hands the pages to the loggers that take HTML, as `test/<name>`."""
+    for logger in loggers:
+        if isinstance(logger, LogsPages):
+            for name, path in pages.items():
+                logger.log_page(f"test/{name}", path, step)
+
+
+def write_pages(folder: RunFolder, task: Task, lm: LM) -> dict[str, Path]:
+    """The pages of HTML that the task has about the test split, written beside the predictions: the path of each by name."""
+    written = {}
+    for name, write in task.pages(scored(lm)).items():
+        written[name] = folder.page(name)
+        write(written[name])
+    return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import pytorch_lightning as pl
@@ -24,6 +25,9 @@ from manyheads.task.base import SplitSize, Task
 from manyheads.threads import threads_note
 from manyheads.tokenizer.base import Tokenizer
 
+Scores = Mapping[str, float | None]
+"""Of one split, by the names of the metrics."""
+
 MOST_COLUMNS = 5
 """Scores that stand beside each other; more of them stand below each other."""
 
@@ -40,6 +44,7 @@ def header(
     lm: LM,
     trainer: pl.Trainer,
     resumed: Resumed | None = None,
+    notes: Iterable[str] = (),
 ) -> None:
     """What is being trained: task, data, tokenizer, network, optimizer and budget, device, folder."""
     parameters, device = sum(p.numel() for p in lm.parameters()), trainer.strategy.root_device
@@ -65,7 +70,7 @@ def header(
     console.print(table)
     changed = data_note(resumed.record, task.source) if resumed else None
     before = value_of(resumed.results, "run/threads") if resumed and resumed.results else None
-    told = [*task.notes, *([changed] if changed else []), *threads_note(cfg.trainer.get("threads"), before)]
+    told = [*task.notes, *notes, *([changed] if changed else []), *threads_note(cfg.trainer.get("threads"), before)]
     tell_notes(console, [*told, *_warmup_note(cfg)])
     if resumed:
         _tell_resumed(console, cfg, resumed, task)
@@ -109,28 +114,66 @@ def tell_notes(console: Console, notes: Iterable[str]) -> None:
         console.print(Text(f"note: {mask(note)}", style="dim"))
 
 
-def scores_table(val: Mapping[str, float | None], test: Mapping[str, float | None], weights: str = "") -> Table:
-    """The scores of validation and test, a line each, or of many scores a column each; None stands for a number that is not finite. `weights`: whose they
-    are."""
+def scores_table(val: Scores, test: Scores, weights: str = "", baselines: Mapping[str, Scores] | None = None) -> Table:
+    """The scores of validation and test, a line each, or of many scores a column each, and so those of each baseline on
+    the test split; None stands for a number that is not finite. `weights`: whose they are."""
     table = Table(box=None, padding=(0, 2), header_style="bold")
     table.add_column(weights)
     splits = {split: scores for split, scores in (("validation", val), ("test", test)) if scores}
+    rules = {name.replace("_", " "): scores for name, scores in (baselines or {}).items()}
     names = list(test or val)
     if len(names) > MOST_COLUMNS:
         for split in splits:
             table.add_column(split, justify="right")
+        for rule in rules:
+            table.add_column(Text(rule), justify="right", style="dim")
         for name in names:
-            table.add_row(name.replace("_", " "), *(_number(scores.get(name)) for scores in splits.values()))
+            found = (*splits.values(), *rules.values())
+            table.add_row(name.replace("_", " "), *(_number(scores.get(name)) for scores in found))
         return table
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for split, scores in splits.items():
         table.add_row(split, *(_number(value) for value in scores.values()))
+    for rule, scores in rules.items():
+        table.add_row(Text(rule), *(_number(scores.get(name)) for name in names), style="dim")
     return table
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def below_baselines(
+    test: Scores, baselines: Mapping[str, Scores], directions: Mapping[str, str], metric: str
+) -> str | None:
+    """A sentence when a baseline is better than the model on the test split; None when none is.
+
+    They are compared by `metric`, or, where no baseline has it, by the first that they have.
+    """
+    known = list(dict.fromkeys(name for scores in baselines.values() for name in scores))
+    name = metric if metric in known else next(iter(known), metric)
+    own, sign = test.get(name), -1 if directions.get(name) == "lower" else 1
+    if own is None:
+        return None
+    found = {rule: value for rule, scores in baselines.items() if (value := scores.get(name)) is not None}
+    better = [f"{rule.replace('_', ' ')} {_number(value)}" for rule, value in found.items() if sign * (value - own) > 0]
+    if not better:
+        return None
+    whose = "baseline" if len(better) == 1 else "baselines"
+    less = " (less is better)" if sign < 0 else ""
+    return f"below its {whose}: {name.replace('_', ' ')} {_number(own)}, {', '.join(better)}{less}"
+
+
+def tell_scores(
+    console: Console, by_split: Mapping[str, Scores], baselines: Mapping[str, Scores], directions: Mapping[str, str],
+    monitor: str, weights: str = "",
+) -> None:  # fmt: skip
+    """The scores of `val` and `test`, those of the baselines beside them, and a line when one of them is better."""
+    test = by_split.get("test", {})
+    console.print(scores_table(by_split.get("val", {}), test, weights, baselines))
+    if said := below_baselines(test, baselines, directions, monitor.partition("/")[2]):
+        console.print(Text(said, style="yellow"), soft_wrap=True)
 
 
 def tell_signatures(console: Console, signatures: Mapping[str, Mapping[str, str]]) -> None:
@@ -146,10 +189,13 @@ def tell_signatures(console: Console, signatures: Mapping[str, Mapping[str, str]
         console.print(Text(f"{', '.join(same)} ({of}): {signature}", style="dim"), soft_wrap=True)
 
 
-def summary(console: Console, run: RunFolder, results: Results) -> None:
-    """The end of a run: scores, speed, folder, and what to try next."""
+def summary(console: Console, run: RunFolder, results: Results, monitor: str, hint: str) -> None:
+    """The end of a run: scores, speed, folder, and what to try next: `hint` (see `Task.first_try`) and eval. `monitor` is the score
+    that picked the weights."""
     console.print()
-    console.print(scores_table(results["val"], results["test"], "best checkpoint"))
+    baselines, directions = results.get("baselines", {}), results.get("directions", {})
+    by_split = {"val": results["val"], "test": results["test"]}
+    tell_scores(console, by_split, baselines, directions, monitor, "best checkpoint")
     tell_signatures(console, results.get("signatures", {}))
     rate, memory = (value_of(results, f"perf/{name}") or 0 for name in ("tokens_per_sec", "peak_memory_bytes"))
     record = results["run"]
@@ -161,7 +207,7 @@ def summary(console: Console, run: RunFolder, results: Results) -> None:
     if run.trace.is_file():
         console.print(Text(f"trace: {shown(run.trace)}, for ui.perfetto.dev or chrome://tracing"), soft_wrap=True)
     word = assignment("run", run.path)
-    lines = ("\nNext:", f'  manyheads generate {word} "The function returns"', f"  {command('eval')} {word}")
+    lines = ("\nNext:", f"  manyheads {hint.replace('{run}', word)}", f"  {command('eval')} {word}")
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 

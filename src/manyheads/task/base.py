@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypedDict, final
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from manyheads.data.fields import TEXT, Fields
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.stream_loader import StreamLoader
+from manyheads.errors import UserError
+from manyheads.head.base import Head
 from manyheads.metric.base import Metric
 from manyheads.metric.output import OutputMetric, OutputReader
 from manyheads.tokenizer.base import Tokenizer
@@ -35,12 +39,14 @@ class Prediction(TypedDict, total=False):
 
     id: int  # the example's number in the split, from 0; of texts, those that are empty are not counted
     loss: float  # sum in nats
+    losses: list[float]  # of each reply of a dialogue, in nats; `loss` is their sum
     tokens: int  # labels that the sum is over
     bytes: int  # of raw text in UTF-8
     bits_per_byte: float
     input: Any  # what the network was given, as text or by field
     target: Any  # what it should have said
     output: Any  # what it said
+    probabilities: dict[str, float]  # of each class, of a task that has classes
     score: dict[str, float]  # of this example, by the names of the metrics that score examples
 
 
@@ -50,6 +56,7 @@ class Shown(NamedTuple):
     prompt: str  # as it is shown
     ids: list[int]  # what the network goes on from
     source: list[int] | None = None  # what an encoder reads
+    ends: frozenset[int] = frozenset()  # tokens that end it, besides the end of a text
 
 
 class Scored(NamedTuple):
@@ -63,17 +70,22 @@ class Scored(NamedTuple):
 class Task(pl.LightningDataModule, ABC):
     """Turns rows into batches for train, validation and test, and says what a network's answers are worth.
 
-    `heads` names the classes of heads that it can use, `fields` the columns of its rows, `metrics` what scores losses and
-    `output_metrics` what scores outputs, `monitor` the score of validation that picks the best weights. Its state in a
-    checkpoint is where training stands within an epoch.
+    `heads` names the classes of heads that it can use, `refuses` the kinds of networks that its batches are nothing for,
+    each with the reason, `fields` the columns of its rows, `metrics` what scores losses and `output_metrics` what scores
+    outputs, `monitor` the score of validation that picks the best weights. Its state in a checkpoint is where training
+    stands within an epoch.
     """
 
     heads: ClassVar[frozenset[str]]
+    refuses: ClassVar[Mapping[str, str]] = {}
     fields: ClassVar[Fields] = TEXT
     asked: ClassVar[Fields] = TEXT  # those that are there when something is asked of a trained model
     metrics: ClassVar[tuple[type[Metric], ...]]
-    output_metrics: ClassVar[tuple[type[OutputMetric], ...]] = ()
+    output_metrics: tuple[
+        type[OutputMetric], ...
+    ] = ()  # of the class all that it may score; of a task what its data has
     monitor: ClassVar[str]
+    hint: ClassVar[str | None] = None  # the verb to try first with a trained model, {run} for its folder; None: predict
     source: Source
     tokenizer: Tokenizer
 
@@ -174,13 +186,39 @@ class Task(pl.LightningDataModule, ABC):
     def describe(self) -> dict[str, SplitSize]:
         """The size of each split, but of one that is a stream."""
 
+    def baselines(self, split: str) -> Mapping[str, Mapping[str, float]]:
+        """What simple rules score on a split, by the names of the metrics; each is fitted on train alone. None here."""
+        return {}
+
     def prompts(self, count: int) -> list[Shown]:
         """What samples are written from, of the validation split: the same ones every time; none where nothing is written."""
         return []
 
+    def question(self, text: str) -> list[int]:
+        """The tokens of a text of the user's, for a sample to be written from."""
+        return self.tokenizer.encode(text)
+
     @abstractmethod
     def predictions(self, scored: Scored) -> Iterable[Prediction]:
         """One line per example of the test split, in order."""
+
+    @property
+    def first_try(self) -> str:
+        """The verb to try first with a trained model; {run} stands for run=FOLDER."""
+        fields = self.asked.required
+        asked = " ".join(f"input.{field}=..." for field in fields) if fields == self.asked.texts else "input=rows.jsonl"
+        return self.hint or f"predict {{run}} {asked}"
+
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """What a trained network says of each row of the test split, whose targets may be missing: a line for each, in order.
+
+        Raises UserError for a task that cannot be asked of new rows.
+        """
+        raise UserError(f"{type(self).__name__} answers no new rows: it has no method `answers`.")
+
+    def pages(self, scored: Scored) -> Mapping[str, Callable[[Path], None]]:
+        """Pages of HTML about the test split, by name: what writes each to a path. None here."""
+        return {}
 
     def _rank(self) -> tuple[int, int]:
         """This process's number among those that read different rows, and how many do."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, cast, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, final
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from manyheads.batch import IGNORE, Batch
-from manyheads.data.examples import Collate, padded
+from manyheads.baseline.base import Baseline
+from manyheads.baseline.classification import classifiers
+from manyheads.batch import Batch
+from manyheads.data.examples import Collate
 from manyheads.data.fields import Fields
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.split import BATCH_ROWS, batches_of
 from manyheads.errors import UserError, check_range, did_you_mean
 from manyheads.head.base import Head
-from manyheads.head.label import Label
 from manyheads.metric.classification import (
     Auroc,
     CalibrationError,
@@ -26,9 +27,13 @@ from manyheads.metric.classification import (
     MacroF1,
     MatthewsCorrelation,
     MicroF1,
+    confusion_matrix,
 )  # fmt: skip
+from manyheads.metric.confusion import write_confusion_matrix
 from manyheads.metric.loss import Loss
 from manyheads.metric.output import OutputMetric
+from manyheads.task.base import Prediction, Scored
+from manyheads.task.class_forms import FORMS
 from manyheads.task.example import ExampleTask
 from manyheads.tokenizer.base import Tokenizer
 
@@ -39,27 +44,32 @@ NONE = "none"
 class Classification(ExampleTask):
     """One class for each text, or for each pair of texts (`text_pair`); with lists in the column label, several labels.
 
-    A text begins with the tokenizer's end-of-text token, which has no meaning of its own there and can be pooled
-    (`head.pool=first`); between two texts it stands once more. Longer ones lose their ends, which the run tells.
+    With head=label a text begins with the tokenizer's end-of-text token, which has no meaning of its own there and can be
+    pooled (`head.pool=first`). With head=next_token the network writes the class: it reads the text in a prompt, or with
+    its encoder, and the class is the one whose text is the likeliest to follow (see `class_forms`). Between two texts the
+    end-of-text token stands once more. Longer ones lose their ends, which the run tells.
 
     Args:
-        source, tokenizer, seed, batch_size, eval_batch_size, num_workers, shuffle: see `ExampleTask`.
-        max_tokens: of an example; the rest is left out, the longer text of a pair first.
+        kind, reads: of the network, and what the head reads of a batch.
+        max_tokens: of an example, a prompt apart; the rest is left out, the longer text of a pair first.
         labels: the classes, in their order; None: those of the data (its names, or else what stands in train, sorted).
+        several: whether a row can have several labels; None: it can where the column label holds lists.
         balance: multiplies the loss of each class by rows / (classes x rows of the class), so that rare ones count as
-            much as common ones (King and Zeng 2001).
+            much as common ones (King and Zeng 2001). With head=label.
+        prompt: with head=next_token what a network without an encoder reads, with {text} where the text stands.
+        verbalizers: with head=next_token what a class is written as, where that is not its name.
 
     Raises:
-        UserError: a number is out of range; a label is of no class, missing or of several kinds; train has one class only.
+        UserError: a number is out of range; a label is of no class, missing or of several kinds; train has one class only;
+            the head cannot do what a setting asks for.
     """
 
-    heads = frozenset({"Label"})
+    heads = frozenset({"Label", "NextToken"})
     fields = Fields(("text",), ("label",), ("text_pair",))
     asked = Fields(("text",), (), ("text_pair", "label"))
     metrics = (Loss,)
     output_metrics = (ExampleAccuracy, MacroF1, MicroF1, MatthewsCorrelation, Auroc, CalibrationError)
     monitor = "val/accuracy"
-    columns = ("tokens",)
 
     def __init__(
         self,
@@ -67,13 +77,18 @@ class Classification(ExampleTask):
         source: Source,
         tokenizer: Tokenizer,
         seed: int,
+        kind: str,
+        reads: str,
         batch_size: int = 32,
         eval_batch_size: int | None = None,
         num_workers: int = 0,
         shuffle: bool = True,
         max_tokens: int = 256,
         labels: Sequence[str] | None = None,
+        several: bool | None = None,
         balance: Literal["none", "balanced"] = NONE,
+        prompt: str = "{text}\n=",
+        verbalizers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             source=source, tokenizer=tokenizer, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size,
@@ -82,28 +97,35 @@ class Classification(ExampleTask):
         check_range("task.max_tokens", max_tokens, 2)
         self.max_tokens = max_tokens
         self.balance = balance
+        self._several = several
         self.labels = list(labels) if labels else _labels_of(source)
         if len(self.labels) < 2:
             raise UserError(
                 f"data ({source.name}): train has one class alone, {', '.join(self.labels)}. Set data with two classes or more."
             )
+        self.form = FORMS[reads](
+            tokenizer=tokenizer, labels=self.labels, several=self.several, kind=kind, prompt=prompt, verbalizers=verbalizers
+        )  # fmt: skip
+        self.columns = self.form.columns
+        if balance != NONE and not self.form.weighs:
+            raise UserError(f"task.balance={balance}: the head has no weights for classes. Set head=label, or {NONE}.")
         self._index = {name: number for number, name in enumerate(self.labels)}
 
     @property
     def recipe(self) -> list[Any]:
-        return [self.max_tokens, self.labels]
+        return [self.max_tokens, self.labels, *self.form.recipe]
 
     @property
     def found(self) -> dict[str, dict[str, Any]]:
         head: dict[str, Any] = {"labels": self.labels, "several": self.several}
         if self.balance != NONE:
             head["class_weights"] = self._weights()
-        return {"task": {"labels": self.labels}, "head": head}
+        return {"task": {"labels": self.labels, "several": self.several}, "head": head}
 
     @functools.cached_property
     def several(self) -> bool:
         """Whether a row can have several labels."""
-        return _is_list(self._feature)
+        return _is_list(self._feature) if self._several is None else self._several
 
     @functools.cached_property
     def _feature(self) -> Any:
@@ -116,10 +138,9 @@ class Classification(ExampleTask):
         if "text_pair" in rows:
             pairs = self.tokenizer.encode_batch([text or "" for text in rows["text_pair"]])
         made = [self._tokens(text, pair) for text, pair in zip(texts, pairs, strict=True)]
-        columns = {"tokens": [tokens for tokens, _ in made], "lost": [[lost] for _, lost in made]}
-        if "label" in rows:
-            columns["classes"] = [self._classes(value) for value in rows["label"]]
-        return columns
+        classes = [self._classes(value) for value in rows["label"]] if "label" in rows else None
+        columns = {**self.form.encoded([tokens for tokens, _ in made], classes), "lost": [[lost] for _, lost in made]}
+        return columns if classes is None else {**columns, "classes": classes}
 
     def _tokens(self, text: list[int], pair: list[int] | None) -> tuple[list[int], int]:
         """The tokens of an example, and how many were left out."""
@@ -160,11 +181,11 @@ class Classification(ExampleTask):
         ]
 
     def collate(self, scoring: bool) -> Collate:
-        return _Collate(self.tokenizer.end_id, len(self.labels) if self.several else None)
+        return self.form.collate
 
     def read(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> list[list[float]]:
         """The probability of each class."""
-        return cast(Label, head).probabilities(hidden, batch).double().tolist()
+        return self.form.probabilities(network, head, batch, hidden).double().tolist()
 
     def inputs(self, rows: Mapping[str, list[Any]]) -> list[Any]:
         if "text_pair" not in rows:
@@ -186,37 +207,28 @@ class Classification(ExampleTask):
             return [name for name, value in zip(self.labels, output, strict=True) if value > 0.5]
         return self.labels[int(np.argmax(output))]
 
+    def details(self, output: Any) -> Prediction:
+        return Prediction(probabilities=dict(zip(self.labels, output, strict=True)))
+
     def scorers(self) -> list[OutputMetric]:
         return [metric() for metric in self.output_metrics]
+
+    @property
+    def rules(self) -> Mapping[str, Baseline]:
+        return classifiers(len(self.labels), several=self.several)
+
+    def pages(self, scored: Scored) -> Mapping[str, Callable[[Path], None]]:
+        """The confusion matrix, where a row has one class."""
+        if self.several or not scored.outputs:
+            return {}
+        chosen, targets = self.held_to("test", scored.outputs)
+        counts = confusion_matrix([scored.outputs[example] for example in chosen], targets)
+        return {"confusion": functools.partial(write_confusion_matrix, counts, self.labels)}
 
     def _weights(self) -> list[float]:
         counts = Counter(self.store("train")["classes"].values.tolist())
         total = sum(counts.values())
         return [total / (len(self.labels) * max(1, counts[number])) for number in range(len(self.labels))]
-
-
-class _Collate:
-    """Tokens and classes to a batch."""
-
-    def __init__(self, end_id: int, several: int | None) -> None:
-        self.end_id = end_id
-        self.several = several  # how many labels there are, where a row can have several
-
-    def __call__(self, columns: dict[str, list[np.ndarray]]) -> Batch:
-        ids, segments = padded(columns["tokens"], self.end_id)
-        batch = Batch(input_ids=ids, num_tokens=torch.tensor(sum(map(len, columns["tokens"]))))
-        if segments is not None:
-            batch["segments"] = segments
-        batch["classes"] = self._classes(columns.get("classes"), len(ids))
-        return batch
-
-    def _classes(self, found: list[np.ndarray] | None, count: int) -> Tensor:
-        if self.several is None:
-            return torch.full((count,), IGNORE) if found is None else torch.tensor([int(one[0]) for one in found])
-        made = torch.full((count, self.several), float(IGNORE if found is None else 0))
-        for row, classes in enumerate(found or ()):
-            made[row, classes.astype(np.int64)] = 1.0
-        return made
 
 
 def _labels_of(source: Source) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from manyheads.baseline.base import TRAIN_ROWS, VERSION, Baseline, Scores, evenly, kept
 from manyheads.batch import Batch
 from manyheads.data.cache import fingerprint
 from manyheads.data.examples import Collate, ExampleRows
 from manyheads.data.loader import ResumableLoader
-from manyheads.data.ragged import ExampleStore, examples
+from manyheads.data.ragged import ExampleStore, examples, write
 from manyheads.data.sampler import ResumableBatchSampler
 from manyheads.data.source import SPLITS, Source
 from manyheads.errors import UserError, check_range
 from manyheads.head.base import Head
 from manyheads.metric.output import OutputMetric
+from manyheads.task.answering import answers, lines
 from manyheads.task.base import Loader, Prediction, Scored, SplitSize, Task
 from manyheads.tokenizer.base import Tokenizer
 
@@ -32,7 +36,9 @@ class ExampleTask(Task):
     from the network (`read`) and what it should be (`targets`).
 
     Args:
-        source, tokenizer, seed: where rows come from, what makes tokens of them, what their order is made from.
+        source: where rows come from.
+        tokenizer: makes tokens of them.
+        seed: what the order of the training examples is made from.
         batch_size: examples in a training batch, per device.
         eval_batch_size: examples in a validation or test batch, per device; None: `batch_size`. No score depends on it.
         num_workers: processes that load training batches; 0: this one.
@@ -67,6 +73,7 @@ class ExampleTask(Task):
         self.num_workers = num_workers
         self.shuffle = shuffle
         self.while_training = True
+        self._compared = False
         self._stores: dict[str, ExampleStore] = {}
 
     @property
@@ -103,6 +110,23 @@ class ExampleTask(Task):
     def scorers(self) -> Sequence[OutputMetric]:
         """The metrics of `output_metrics`, as they are computed here."""
 
+    def details(self, output: Any) -> Prediction:
+        """What else a prediction says of an output."""
+        return Prediction()
+
+    @property
+    def rules(self) -> Mapping[str, Baseline]:
+        """The baselines by name; of rows they read `inputs` and `targets`."""
+        return {}
+
+    @property
+    def closing_notes(self) -> list[str]:
+        """On how many rows baselines were fitted, where those were not all."""
+        rows = self.store("train").num_rows
+        if not self._compared or rows <= TRAIN_ROWS:
+            return []
+        return [f"baselines were fitted on {TRAIN_ROWS:,} of the {rows:,} rows of train, evenly apart"]
+
     @property
     def outputs(self) -> ExampleTask:
         """The task itself reads them."""
@@ -111,7 +135,7 @@ class ExampleTask(Task):
     @property
     def summary(self) -> str:
         """How large batches and their rows are, in words."""
-        longest = max(int(self._lengths("train").max(initial=0)), 1)
+        longest = max(int(self.lengths("train").max(initial=0)), 1)
         return f"{self.batch_size} examples in a batch, of up to {longest} tokens"
 
     def store(self, split: str) -> ExampleStore:
@@ -150,7 +174,7 @@ class ExampleTask(Task):
             split: SplitSize(
                 rows=self.store(split).num_rows,
                 bytes=self.store(split).num_bytes,
-                tokens=int(self._lengths(split).sum()),
+                tokens=int(self.lengths(split).sum()),
             )
             for split in SPLITS
         }
@@ -158,7 +182,7 @@ class ExampleTask(Task):
     @property
     def tokens_per_epoch(self) -> int:
         """Tokens of the training examples."""
-        return int(self._lengths("train").sum())
+        return int(self.lengths("train").sum())
 
     @property
     def made_of(self) -> str:
@@ -200,7 +224,7 @@ class ExampleTask(Task):
 
     def _scoring(self, split: str) -> DataLoader[Batch]:
         members = self.members(split)
-        longest_first = members[np.argsort(-self._lengths(split)[members], kind="stable")]
+        longest_first = members[np.argsort(-self.lengths(split)[members], kind="stable")]
         data = ExampleRows(self.store(split), self.collate(True), members=longest_first, scoring=True)
         rank, world = self._rank()
         order = ResumableBatchSampler(
@@ -208,42 +232,65 @@ class ExampleTask(Task):
         )
         return ResumableLoader(data, order, pin=self._pin())
 
-    def _lengths(self, split: str) -> NDArray[np.int64]:
+    def lengths(self, split: str) -> NDArray[np.int64]:
         """[N] tokens of each example."""
         store = self.store(split)
         return np.sum([store[column].lengths for column in self.columns], axis=0)
 
+    def joined(self, split: str, outputs: Mapping[int, Any]) -> Mapping[int, Any]:
+        """The output of each row of a split, by its number, given those of its examples; here a row is one example."""
+        rows = self.store(split).rows
+        return {int(rows[example]): output for example, output in outputs.items()}
+
     def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:
         """The scores of a split, given the outputs of its examples."""
-        chosen, targets = self._held_to(split, outputs)
-        found = [outputs[example] for example in chosen]
+        found = self.joined(split, outputs)
+        chosen, targets = self.held_to(split, found)
         scorers = self.scorers()
-        scores = {metric.name: metric.score(found, targets) for metric in scorers}
+        scores = {metric.name: metric.score([found[row] for row in chosen], targets) for metric in scorers}
         self.signatures[split] = {metric.name: metric.signature for metric in scorers if metric.signature}
         return scores
 
-    def _held_to(self, split: str, outputs: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
-        """The examples in order, and the target of each."""
-        chosen = sorted(outputs)
-        rows = self.source.rows(split)[self.store(split).rows[chosen].tolist()] if chosen else {}
-        return chosen, self.targets(rows) if chosen else []
+    def baselines(self, split: str) -> Scores:
+        """The scores of `rules` on the rows of a split, computed once for all runs on the same rows."""
+        if not self.rules:
+            return {}
+        self._compared = True
+        names = [list(self.rules), [metric.name for metric in self.scorers()]]
+        key = [VERSION, type(self).__qualname__, self.recipe, self.source.fingerprint, self.source.fields, split, names]
+        return kept(fingerprint(key), lambda: self._ruled(split))
+
+    def _ruled(self, split: str) -> Scores:
+        train, held = self._all_rows("train", TRAIN_ROWS), self._all_rows(split)
+        given, asked = (self.inputs(train), self.targets(train)), self.inputs(held)
+        fitted = {name: rule(*given) for name, rule in self.rules.items()}
+        targets, scorers = self.targets(held), self.scorers()
+        answers = {name: rule(asked) for name, rule in fitted.items()}
+        return {
+            name: {metric.name: metric.score(found, targets) for metric in scorers} for name, found in answers.items()
+        }
+
+    def _all_rows(self, split: str, most: int | None = None) -> Mapping[str, list[Any]]:
+        """The rows of which there are examples, each once; or `most` of them, evenly apart."""
+        numbers = np.unique(self.store(split).rows)
+        chosen = numbers if most is None else numbers[evenly(len(numbers), most)]
+        return self.source.rows(split)[chosen.tolist()]
+
+    def held_to(self, split: str, found: Mapping[int, Any]) -> tuple[list[int], list[Any]]:
+        """The rows of which there are outputs in order, and the target of each; no targets where the rows say none."""
+        chosen = sorted(found)
+        if not chosen or not set(self.fields.required) <= set(self.source.rows(split).column_names):
+            return chosen, []
+        return chosen, self.targets(self.source.rows(split)[chosen])
+
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """What a trained network says of each row of the test split, whose targets may be missing: a line for each, in order."""
+        with tempfile.TemporaryDirectory(prefix="manyheads-") as folder:  # nobody asks of the same rows again
+            write(Path(folder), source=self.source, split="test", encode=self.encode)
+            self._stores["test"] = ExampleStore(Path(folder))
+            yield from answers(self, network, head)
+            del self._stores["test"]
 
     def predictions(self, scored: Scored) -> Iterator[Prediction]:
-        """One line per example of the test split, in order."""
-        chosen, targets = self._held_to("test", scored.outputs)
-        outputs = [scored.outputs[example] for example in chosen]
-        each = {metric.name: metric.each(outputs, targets) for metric in self.scorers()}
-        kept = {name: values for name, values in each.items() if values is not None}
-        rows = self.source.rows("test")[self.store("test").rows[chosen].tolist()] if chosen else {}
-        inputs = self.inputs(rows) if chosen else []
-        for place, example in enumerate(chosen):
-            line = Prediction(
-                id=int(self.store("test").rows[example]),
-                input=inputs[place],
-                target=self.shown(targets[place]),
-                output=self.shown(outputs[place]),
-                score={name: values[place] for name, values in kept.items()},
-            )
-            if example in scored.loss:
-                line["loss"] = scored.loss[example]
-            yield line
+        """One line per row of the test split, in order; without target and score where the rows say none."""
+        return lines(self, scored)

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator
-from typing import final
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, final
 
 import numpy as np
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch import nn
 
-from manyheads.batch import Batch
-from manyheads.data.batches import PackedRows
-from manyheads.data.cache import fingerprint
-from manyheads.data.concatenated import ConcatenatedStore, shares
-from manyheads.data.loader import ResumableLoader
-from manyheads.data.mixing import MixedOrder
-from manyheads.data.packing import Rows, Segments, concatenated, cut, pack, single
-from manyheads.data.round_trip import losses
-from manyheads.data.sampler import ResumableBatchSampler
-from manyheads.data.source import SPLITS, Source
-from manyheads.data.store import TokenStore, tokenize
-from manyheads.data.stream import RowStream
-from manyheads.data.stream_loader import StreamBatches, StreamLoader
-from manyheads.errors import UserError, check_range
+from manyheads.baseline.base import Scores
+from manyheads.baseline.generation import generators
+from manyheads.data.concatenated import ConcatenatedStore
+from manyheads.data.source import Source
+from manyheads.data.store import TokenStore
+from manyheads.head.base import Head
 from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.bits_per_byte import BitsPerByte
 from manyheads.metric.loss import Loss
 from manyheads.metric.perplexity import Perplexity
-from manyheads.task.base import Loader, Prediction, Scored, Shown, SplitSize, Task
+from manyheads.task.answering import text_losses
+from manyheads.task.base import Prediction, Scored, Shown
+from manyheads.task.text_rows import TextRows
 from manyheads.tokenizer.base import Tokenizer
 
 PROMPT_CHARACTERS = 32
 
 
 @final
-class Generation(Task):
+class Generation(TextRows):
     """Language modelling on the texts of a source.
 
     Each text is preceded by the tokenizer's end-of-text token and followed by it; the end is a label too. Texts longer
-    than a row are cut from their own start; no row sees across the border of a text.
+    than a row are cut from their own start; no row sees across the border of a text. Raises UserError.
 
     Args:
         source: where the texts come from.
@@ -56,14 +48,13 @@ class Generation(Task):
         stride: tokens between the beginnings of windows when scoring; None: `seq_len`, no overlap. A smaller one gives
             each label more context, and takes longer.
         shuffle: whether training rows are permuted in each epoch.
-
-    Raises:
-        UserError: a number is out of range.
     """
 
     heads = frozenset({"NextToken"})
+    refuses: ClassVar[Mapping[str, str]] = {"encoder-decoder": "a text alone leaves its encoder nothing to read"}
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
     monitor = "val/bits_per_byte"
+    hint: ClassVar[str | None] = 'generate {run} "The function returns"'
 
     def __init__(
         self,
@@ -79,167 +70,16 @@ class Generation(Task):
         stride: int | None = None,
         shuffle: bool = True,
     ) -> None:
-        super().__init__()
-        eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
-        check_range("seed", seed, 0)
-        check_range("task.batch_size", batch_size, 1)
-        check_range("task.eval_batch_size", eval_batch_size, 1)
-        check_range("task.seq_len", seq_len, 1)
-        check_range("task.num_workers", num_workers, 0)
-        if stride is not None:
-            check_range("task.stride", stride, 1, seq_len, hint="The upper end is task.seq_len.")
-        if source.stream() is not None:
-            check_range("task.num_workers", num_workers, 0, 1, hint="With data.streaming=true one process reads.")
-        self.source = source
-        self.tokenizer = tokenizer
-        self.seed = seed
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.seq_len = seq_len
-        self.pack = pack
-        self.num_workers = num_workers
-        self.stride = stride
-        self.shuffle = shuffle
-        self._stores: dict[str, TokenStore] = {}
-        self._mixed: MixedOrder | None = None
-
-    @property
-    def summary(self) -> str:
-        """How large batches and their rows are, in words."""
-        return f"rows of {self.seq_len} tokens, {self.batch_size} in a batch"
-
-    @property
-    def notes(self) -> list[str]:
-        """What the source says, what the tokenizer lost, and how many empty texts were left out, of the splits read."""
-        found = list(self.source.notes)
-        stores = {split: store for split, store in self._stores.items() if isinstance(store, ConcatenatedStore)}
-        found += shares(list(self.source.parts), self.source.weights, stores)
-        found += losses(self.tokenizer, {split: store.round_trip for split, store in self._stores.items()})
-        for split, store in self._stores.items():
-            if store.num_empty and not self.source.join_rows:
-                found.append(f"{store.num_empty:,} of {store.num_rows:,} rows of {split} are empty and left out.")
-        return found
-
-    @property
-    def closing_notes(self) -> list[str]:
-        """How often each of several sources, or a stream, was gone through."""
-        if self._loader is None:
-            return []
-        place = self._loader.state_dict()
-        if isinstance(self._loader, StreamLoader):
-            return [f"the stream was gone through {place['passes']:,} times, and in part after that"]
-        if self._mixed is None:
-            return []
-        passes = self._mixed.passes(place["epoch"], place["rows"])
-        told = ", ".join(f"{name} {count:.2f} times" for name, count in zip(self.source.parts, passes, strict=True))
-        return [f"training went through {told}"]
-
-    @property
-    def tokens_per_epoch(self) -> int | None:
-        """Labels of the training split; None: it is a stream, and nobody knows."""
-        return None if self.source.stream() is not None else self.store("train").num_tokens
-
-    @property
-    def _cached(self) -> list[str]:
-        """The splits whose tokens are kept: all, or all but a train that is a stream."""
-        return [split for split in SPLITS if split != "train" or self.source.stream() is None]
-
-    def store(self, split: str) -> TokenStore:
-        """The tokens of a split, made when first asked for. Raises UserError when the split holds no text."""
-        if split not in self._stores:
-            stores = [tokenize(part, split, self.tokenizer) for part in self.source.parts.values()]
-            store = stores[0] if len(stores) == 1 else ConcatenatedStore(stores)
-            empty = [name for name, one in zip(self.source.parts, stores, strict=True) if not one.num_tokens]
-            if empty:
-                raise UserError(
-                    f"data ({empty[0]}): the {split} split holds no text, only {store.num_rows} empty rows. "
-                    f"Set data with text for {split}, or data.text_column."
-                )
-            self._stores[split] = store
-        return self._stores[split]
-
-    def prepare(self, splits: Iterable[str] = SPLITS) -> None:
-        """Tokenizes the splits, unless they are cached. Raises UserError when one of them holds no text."""
-        for split in splits:
-            if split in self._cached:
-                self.store(split)
-
-    def describe(self) -> dict[str, SplitSize]:
-        """The size of each split, but of a train that is a stream."""
-        stores = {split: self.store(split) for split in self._cached}
-        return {
-            split: SplitSize(rows=store.num_rows, bytes=store.num_bytes, tokens=store.num_tokens)
-            for split, store in stores.items()
-        }
-
-    @property
-    def made_of(self) -> str:
-        """A fingerprint of the source, of where it is cut, and of how rows are made and permuted."""
-        stream = self.source.stream()
-        size = self.store("train").num_tokens if stream is None else stream.block_bytes
-        settings = [self.seq_len, self.pack, self.shuffle, self.seed, size]
-        return fingerprint("rows", self.source.fingerprint, self.tokenizer.fingerprint, settings)
-
-    def training_loader(self) -> Loader:
-        """Training batches, permuted anew in each epoch unless `shuffle` is false."""
-        stream = self.source.stream()
-        return self._cached_loader() if stream is None else self._stream_loader(stream)
-
-    def _stream_loader(self, stream: RowStream) -> StreamLoader:
-        rank, world = self._rank()
-        batches = StreamBatches(
-            stream, self.tokenizer, joined=self.source.join_rows, name=self.source.name, batch_size=self.batch_size,
-            seq_len=self.seq_len, pack=self.pack, shuffle=self.shuffle, seed=self.seed, rank=rank, world=world,
+        super().__init__(
+            source=source, tokenizer=tokenizer, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size,
+            seq_len=seq_len, pack=pack, num_workers=num_workers, shuffle=shuffle, stride=stride,
         )  # fmt: skip
-        return StreamLoader(batches, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
 
-    def _cached_loader(self) -> ResumableLoader:
-        store = self.store("train")
-        segments = cut(store.document_starts, self.seq_len)
-        rows, mixed = self._packed(store, segments)
-        data = PackedRows(store, segments, rows, end_id=self.tokenizer.end_id, scoring=False)
-        rank, world = self._rank()
-        num_rows = len(data) if mixed is None else len(mixed)
-        if num_rows < world:
-            raise UserError(
-                f"trainer.devices: {world} devices, but the train split fills only {num_rows} rows of "
-                f"task.seq_len={self.seq_len}. Set fewer devices, a smaller task.seq_len or task.pack=false."
-            )
-        order = ResumableBatchSampler(
-            num_rows, self.batch_size, seed=self.seed, shuffle=self.shuffle, rank=rank, world=world, order=mixed,
-            lengths=None if self.pack or mixed is not None else data.lengths,
-            micro_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
-        )  # fmt: skip
-        return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
-
-    def _packed(self, store: TokenStore, segments: Segments) -> tuple[Rows, MixedOrder | None]:
-        """The training rows, none with texts of two sources; and their order, when there are several sources."""
-
-        def placed(lengths: NDArray[np.int64]) -> Rows:
-            return pack(lengths, self.seq_len) if self.pack else single(lengths)
-
-        if not isinstance(store, ConcatenatedStore):
-            return placed(segments.length), None
-        bounds = np.searchsorted(segments.start, store.starts)
-        rows = [placed(segments.length[start:end]) for start, end in itertools.pairwise(bounds)]
-        weights = self.source.weights
-        order = MixedOrder(
-            [len(part.starts) - 1 for part in rows],
-            [part.num_tokens for part in store.stores],
-            None if weights is None else list(weights.values()),
-            seed=self.seed,
-            shuffle=self.shuffle,
-        )
-        self._mixed = order
-        return concatenated(rows), order
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation batches: every label once, in an order that does not change."""
-        return self._scoring("validation")
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """Test batches: every label once, in an order that does not change."""
-        return self._scoring("test")
+    def baselines(self, split: str) -> Scores:
+        """The unigram; none where train is a stream."""
+        if "train" not in self._cached:
+            return {}
+        return generators(self.store("train"), self.store(split), self.tokenizer, [self.source.fingerprint, split])
 
     def prompts(self, count: int) -> list[Shown]:
         """The first characters of validation texts (of rows, where they are joined) that stand evenly apart."""
@@ -264,6 +104,10 @@ class Generation(Task):
                 bits_per_byte=loss[example] / math.log(2) / sizes[example],
             )
 
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """How well a trained network predicts each row of the test split, in order."""
+        return text_losses(self, network, head)
+
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
         """Bits per byte of each of several sources; nan for one of which not every label was scored."""
         store = self.store(split)
@@ -271,16 +115,6 @@ class Generation(Task):
             return {}
         scores = zip(self.source.parts, store.bits_per_byte(scored.loss, scored.labels), strict=True)
         return {f"bits_per_byte/{name}": score for name, score in scores}
-
-    def _scoring(self, split: str) -> DataLoader[Batch]:
-        store = self.store(split)
-        segments = cut(store.document_starts, self.seq_len, self.stride)
-        data = PackedRows(store, segments, single(segments.length), end_id=self.tokenizer.end_id, scoring=True)
-        rank, world = self._rank()
-        order = ResumableBatchSampler(
-            len(data), self.eval_batch_size, seed=self.seed, shuffle=False, rank=rank, world=world
-        )
-        return ResumableLoader(data, order, pin=self._pin())
 
     def _beginning(self, store: TokenStore, start: int) -> str:
         stream, text = self.tokenizer.stream(), ""

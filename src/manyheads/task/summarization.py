@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, final
 
+from manyheads.baseline.base import Baseline
+from manyheads.baseline.summarization import summarizers
 from manyheads.data.fields import Fields
 from manyheads.data.source import Source
 from manyheads.metric.rouge import Rouge1, Rouge2, RougeL, RougeLsum
@@ -51,3 +54,7 @@ class Summarization(TextToText):
             num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping,
             no_repeat_ngram=no_repeat_ngram,
         )  # fmt: skip
+
+    @property
+    def rules(self) -> Mapping[str, Baseline]:
+        return summarizers()

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
+from manyheads.baseline.base import Baseline
+from manyheads.baseline.translation import translators
 from manyheads.data.directions import SOURCE_LANGUAGE, TARGET_LANGUAGE, Directed, Direction
 from manyheads.data.fields import Fields
 from manyheads.data.source import SPLITS, Source
@@ -88,6 +90,10 @@ class Translation(TextToText):
         )  # fmt: skip
 
     @property
+    def rules(self) -> Mapping[str, Baseline]:
+        return translators()
+
+    @property
     def recipe(self) -> list[Any]:
         return [*super().recipe, self.direction, self.languages if self.tagged else None]
 
@@ -120,14 +126,15 @@ class Translation(TextToText):
         """The scores of each of several directions, e.g. bleu/de-en."""
         if not self.tagged:
             return {}
-        chosen, targets = self._held_to(split, scored.outputs)
-        rows = self.source.rows(split)[self.store(split).rows[chosen].tolist()] if chosen else {}
+        found = self.joined(split, scored.outputs)
+        chosen, targets = self.held_to(split, found)
+        rows = self.source.rows(split)[chosen] if chosen else {}
         places: dict[str, list[int]] = defaultdict(list)
         for place, name in enumerate(_directions(rows)):
             places[name].append(place)
         if len(places) < 2:
             return {}
-        outputs = [scored.outputs[example] for example in chosen]
+        outputs = [found[row] for row in chosen]
         return {
             f"{metric.name}/{name}": metric.score([outputs[i] for i in there], [targets[i] for i in there])
             for metric in self.scorers()

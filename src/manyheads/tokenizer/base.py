@@ -27,9 +27,18 @@ class Tokenizer:
         name: what the screen calls it, e.g. "bpe".
         lossless: whether decode(encode(text)) == text for every text.
         end: the backend's token that stands between texts.
+        chat_template: how a dialogue is written, in Jinja, where the tokenizer has the markers for it; see `chat_template.py`.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, *, name: str, lossless: bool, end: str = END) -> None:
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        *,
+        name: str,
+        lossless: bool,
+        end: str = END,
+        chat_template: str | None = None,
+    ) -> None:
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True  # "<|endoftext|>" inside a text is text
@@ -40,6 +49,7 @@ class Tokenizer:
         self.lossless = lossless
         self.end = end
         self.end_id: int = end_id
+        self.chat_template = chat_template
 
     @functools.cached_property
     def vocab_size(self) -> int:
@@ -84,6 +94,8 @@ class Tokenizer:
         """Everything about the tokenizer as one text, for `from_json`."""
         backend = json.loads(self.backend.to_str())
         fields = {"name": self.name, "lossless": self.lossless, "end": self.end, "backend": backend}
+        if self.chat_template is not None:  # else the fingerprints of all others would change
+            fields["chat_template"] = self.chat_template
         return json.dumps(fields, ensure_ascii=False)
 
     @classmethod
@@ -91,7 +103,8 @@ class Tokenizer:
         """The tokenizer that `to_json` wrote."""
         fields = json.loads(text)
         backend = tokenizers.Tokenizer.from_str(json.dumps(fields["backend"], ensure_ascii=False))
-        return cls(backend, name=fields["name"], lossless=fields["lossless"], end=fields["end"])
+        settings = {name: fields.get(name) for name in ("name", "lossless", "end", "chat_template")}
+        return cls(backend, **settings)
 
     def __reduce__(self) -> tuple[object, ...]:
         return Tokenizer.from_json, (self.to_json(),)

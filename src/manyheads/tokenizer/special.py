@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 from tokenizers import AddedToken
 
 from manyheads.tokenizer.base import Tokenizer
+
+MASK = "<|mask|>"
+"""The token that hides others."""
 
 
 def with_special(tokenizer: Tokenizer, names: Sequence[str]) -> Tokenizer:
@@ -15,11 +20,12 @@ def with_special(tokenizer: Tokenizer, names: Sequence[str]) -> Tokenizer:
 
     No text becomes one of them, whatever it says, and decoded text leaves them out.
     """
-    if all(tokenizer.backend.token_to_id(name) is not None for name in names):
+    if {tokenizer.backend.token_to_id(name) for name in names} <= {*special_ids(tokenizer)}:
         return tokenizer
     backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
     backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
-    return Tokenizer(backend, name=tokenizer.name, lossless=tokenizer.lossless, end=tokenizer.end)
+    settings = {name: getattr(tokenizer, name) for name in ("name", "lossless", "end", "chat_template")}
+    return Tokenizer(backend, **settings)
 
 
 def ids_of(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
@@ -27,3 +33,13 @@ def ids_of(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
     found = [tokenizer.backend.token_to_id(name) for name in names]
     assert None not in found, f"the tokenizer has not all of {names}"
     return found  # type: ignore[return-value]
+
+
+def special_ids(tokenizer: Tokenizer) -> list[int]:
+    """The ids of all special tokens."""
+    return [token for token, added in tokenizer.backend.get_added_tokens_decoder().items() if added.special]
+
+
+def ordinary_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """The ids that text is made of: no special token, and not the unknown one."""
+    return np.array(sorted({*tokenizer.backend.get_vocab().values()} - {*special_ids(tokenizer), tokenizer.unknown_id}))

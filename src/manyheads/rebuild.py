@@ -1,0 +1,108 @@
+"""From a config and a checkpoint to the parts of a run: task, network and head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from manyheads import sharded
+from manyheads.build import build, target_of
+from manyheads.data.source import Source
+from manyheads.errors import UserError
+from manyheads.head.base import Head
+from manyheads.run.checkpoint import find_checkpoint, read_checkpoint
+from manyheads.run.folder import parse_config
+from manyheads.signature import parameters
+from manyheads.task.base import Task
+from manyheads.tokenizer.base import Tokenizer
+
+
+def build_task(cfg: DictConfig, source: Source, tokenizer: Tokenizer) -> Task:
+    """The task that a config describes, told what kind of network there is and what its head reads of a batch."""
+    network = assemble_network(cfg, tokenizer.vocab_size, cfg.allow)
+    live = {"source": source, "tokenizer": tokenizer, "seed": cfg.seed, "kind": network.kind}
+    live["reads"] = target_of(cfg.head, "head", cfg.allow).reads  # type: ignore[attr-defined]
+    known = parameters(target_of(cfg.task, "task", cfg.allow))
+    return build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
+
+
+def assemble_network(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> nn.Module:
+    """The network for a vocabulary of that size, without memory."""
+    with torch.device("meta"):
+        return build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
+
+
+def rebuild(cfg: DictConfig, tokenizer: Tokenizer, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
+    """The network and the head that a config describes, with weights as at the start of training.
+
+    In float64 where training is: Lightning would turn them into it only once a checkpoint's weights are in them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network, head = assemble(cfg, tokenizer.vocab_size, allow)
+    if str(OmegaConf.select(cfg, "trainer.precision")).startswith("64"):
+        return network.double(), head.double()
+    return network, head
+
+
+def rebuilt(cfg: DictConfig, tokenizer: Tokenizer, run: Path) -> tuple[nn.Module, Head]:
+    """The same with the best weights of a run of that config."""
+    network, head = rebuild(cfg, tokenizer, cfg.allow)
+    load_weights(run, "best", network, head)
+    return network, head
+
+
+def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
+    """The network and the head for a vocabulary of that size, on torch's default device."""
+    network = build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
+    live = {"dim": network.dim, "vocab_size": vocab_size, "weight": network.output_weight}
+    known = parameters(target_of(cfg.head, "head", allow))
+    return network, build(cfg.head, "head", allow=allow, **{name: live[name] for name in live if name in known})
+
+
+def load_weights(
+    path: str | Path, checkpoint: str | None, network: nn.Module, head: Head, allow: Iterable[str] = ()
+) -> list[str]:
+    """Puts the weights of another run (`init=FOLDER`) into modules of the same shape, and says what it left out: a head of
+    another class than that run's starts anew. Raises UserError."""
+    file = find_checkpoint(path, checkpoint, "init")
+    content = read_checkpoint(file)
+    config, _ = parse_config(content["manyheads"]["config"], f"the config in {file}")
+    before = target_of(config.head, "head", allow)
+    if before is type(head):
+        fill(content, file, network, head)
+        return []
+    fill_part(content, file, "network.", network)
+    return [
+        f"the network starts from {path}; the head, {type(head).__name__}, starts anew: that run's was {before.__name__}"
+    ]
+
+
+def fill(content: dict[str, Any], file: Path, network: nn.Module, head: Head) -> None:
+    """Copies a checkpoint's weights into the modules, also where each rank holds a part. Raises UserError for one that is missing or has another shape."""
+    for prefix, module in (("network.", network), ("head.", head)):
+        fill_part(content, file, prefix, module)
+
+
+def fill_part(content: dict[str, Any], file: Path, prefix: str, module: nn.Module) -> None:
+    """Copies those of a checkpoint's weights whose names begin with `prefix` into a module. Raises UserError as `fill` does."""
+    saved = content["state_dict"]
+    own = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
+    wanted = module.state_dict()
+    for name, value in wanted.items():
+        if name not in own:
+            raise UserError(f"checkpoint {file} lacks {prefix}{name}: it is not whole, or of another network.")
+        if own[name].shape != value.shape:
+            raise UserError(
+                f"checkpoint {file}: {prefix}{name} is {list(own[name].shape)} there and {list(value.shape)} here. "
+                "Set model and tokenizer to those of that run."
+            )
+    for name in own.keys() - wanted.keys():
+        raise UserError(
+            f"checkpoint {file} holds {prefix}{name}, which this network has not: it is of another network."
+        )
+    module.load_state_dict(sharded.parts_of(own, wanted))

@@ -1,0 +1,151 @@
+"""Masked language modelling: learn to tell the tokens of a text that are hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from manyheads.batch import IGNORE, Batch
+from manyheads.data.altered import Alter
+from manyheads.data.masking import AskedAlone, Masking, Vocabulary
+from manyheads.data.source import Source
+from manyheads.errors import UserError, check_range
+from manyheads.head.base import Head
+from manyheads.metric.accuracy import Accuracy
+from manyheads.metric.loss import Loss
+from manyheads.metric.pseudo_perplexity import PseudoPerplexity
+from manyheads.task.altered_texts import AlteredTexts
+from manyheads.tokenizer.base import Tokenizer
+from manyheads.tokenizer.special import MASK, ids_of, ordinary_ids, special_ids, with_special
+from manyheads.tokenizer.word_starts import WordStarts
+
+
+@final
+class Masked(AlteredTexts):
+    """BERT's first objective (Devlin et al. 2019, section 3.1): some tokens of a row are hidden and told from the others.
+
+    A text begins with the tokenizer's end-of-text token, which like all special tokens is never hidden. Validation and test
+    have one mask for each row, drawn from the seed and the row, so no score depends on the batch size.
+
+    Args:
+        source, tokenizer, seed, batch_size, eval_batch_size, seq_len, pack, num_workers, shuffle: see `TextRows`. The tokenizer
+            gets a mask token, unless it has one.
+        masking: dynamic hides other tokens in each epoch (Liu et al. 2019, section 4.1), static has `static_masks` masks for
+            each row that take turns, whole_word is dynamic and hides whole words (`WordStarts` says what one is).
+        mask_rate: the probability that a token, or a word, is hidden.
+        mask_share: the share of hidden tokens that become the mask token.
+        random_share: the share that become a random token; the others stay as they are.
+        static_masks: of each row (10 in Liu et al. 2019, section 4.1, and in BERT).
+        mask_token: what the special token is called; a tokenizer of others may have one, such as BERT's [MASK].
+        pseudo_perplexity_texts: of how many texts, the first ones of a split, the pseudo-perplexity is taken at the end, each up
+            to `seq_len` tokens; it reads each row once for every token. 0: none.
+
+    Raises:
+        UserError: a number is out of range; static masks for a stream, whose rows do not come again.
+    """
+
+    heads = frozenset({"MaskedToken"})
+    metrics = (Loss, Accuracy)
+    output_metrics = (PseudoPerplexity,)
+    monitor = "val/loss"
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        tokenizer: Tokenizer,
+        seed: int,
+        batch_size: int = 16,
+        eval_batch_size: int | None = None,
+        seq_len: int = 256,
+        pack: bool = True,
+        num_workers: int = 0,
+        shuffle: bool = True,
+        masking: Literal["static", "dynamic", "whole_word"] = "dynamic",
+        mask_rate: float = 0.15,
+        mask_share: float = 0.8,
+        random_share: float = 0.1,
+        static_masks: int = 10,
+        mask_token: str = MASK,
+        pseudo_perplexity_texts: int = 50,
+    ) -> None:
+        super().__init__(
+            source=source, tokenizer=with_special(tokenizer, [mask_token]), seed=seed, batch_size=batch_size,
+            eval_batch_size=eval_batch_size, seq_len=seq_len, pack=pack, num_workers=num_workers, shuffle=shuffle,
+        )  # fmt: skip
+        check_range("task.mask_rate", mask_rate, 0, 1)
+        check_range("task.mask_share", mask_share, 0, 1)
+        check_range("task.random_share", random_share, 0, 1 - mask_share, hint="The upper end is 1 - task.mask_share.")
+        check_range("task.static_masks", static_masks, 1)
+        check_range("task.pseudo_perplexity_texts", pseudo_perplexity_texts, 0)
+        static = {"static": static_masks}
+        if masking in static and source.stream() is not None:
+            raise UserError(
+                f"task.masking={masking}: with data.streaming=true rows do not come again as they were. "
+                "Set task.masking=dynamic."
+            )
+        self.masks = static.get(masking)
+        self.settings = [masking, mask_rate, mask_share, random_share, static_masks]
+        (self.mask_id,) = ids_of(self.tokenizer, [mask_token])
+        special = np.zeros(self.tokenizer.vocab_size, bool)
+        special[special_ids(self.tokenizer)] = True
+        vocabulary = Vocabulary(self.mask_id, ordinary_ids(self.tokenizer), special)
+        make_words = {"whole_word": WordStarts}
+        words = make_words[masking](self.tokenizer) if masking in make_words else None
+        self.alter = Masking(vocabulary, rate=mask_rate, masked=mask_share, random=random_share, words=words)
+        self.pseudo_perplexity_texts = pseudo_perplexity_texts
+        self.while_training = False
+
+    @property
+    def outputs(self) -> Masked | None:
+        """The task itself reads them, unless no text's pseudo-perplexity is asked for."""
+        return self if self.pseudo_perplexity_texts else None
+
+    def watch(self, monitor: str) -> None:
+        """Reading a row once for each token takes long: a training does it at its end, unless that score is monitored."""
+        self.while_training = monitor == f"val/{PseudoPerplexity.name}"
+        if self.while_training and not self.pseudo_perplexity_texts:
+            raise UserError(f"callbacks.monitor={monitor} needs task.pseudo_perplexity_texts above 0.")
+
+    def scored_by(self, split: str) -> Alter:
+        """Masks, and says of which rows each token is asked for alone: the first ones of the first texts."""
+        assert isinstance(self.alter, Masking)
+        if not self.pseudo_perplexity_texts:
+            return self.alter
+        document = self.scored_segments(split).document
+        first = (np.diff(document, prepend=-1) > 0) & (document < self.pseudo_perplexity_texts)
+        return AskedAlone(self.alter, self.alter.vocabulary.special, np.flatnonzero(first).tolist())
+
+    def read(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> list[tuple[float, int]]:
+        """(sum of losses in nats, count) of the tokens of each row that are asked for, each masked alone."""
+        asked = batch["pseudo_labels"]
+        segments = batch.get("segments", torch.ones_like(asked))
+        ids = torch.where(asked == IGNORE, batch["input_ids"], asked)
+        return [
+            self._alone(network, head, ids[row, :length], asked[row, :length])
+            for row, length in enumerate((segments > 0).sum(-1).tolist())
+        ]
+
+    def _alone(self, network: nn.Module, head: Head, ids: Tensor, asked: Tensor) -> tuple[float, int]:
+        """Of one row [T]."""
+        places = (asked != IGNORE).nonzero().flatten()
+        total = 0.0
+        for part in places.split(self.eval_batch_size):
+            if not len(part):
+                continue
+            inputs, number = ids.repeat(len(part), 1), torch.arange(len(part), device=ids.device)
+            labels = torch.full_like(inputs, IGNORE)
+            labels[number, part] = ids[part]
+            inputs[number, part] = self.mask_id
+            batch = Batch(input_ids=inputs, labels=labels)
+            total += float(head.losses(network(batch), batch).double().sum())
+        return total, len(places)
+
+    def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:
+        """The pseudo-perplexity of the rows that were read."""
+        found = [outputs[example] for example in sorted(outputs)]
+        return {metric.name: metric().score(found, found) for metric in self.output_metrics}

@@ -1,0 +1,142 @@
+"""Each task with each head and each kind of network that goes with it: trains, goes on, evaluates and answers new rows.
+
+Guards: a pair that the table of families calls possible and that fails on the way, and one that the table forgets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manyheads.families import families
+
+NETWORKS = {
+    "tiny": ["model.dim=16", "model.num_layers=1", "model.num_heads=2"],
+    "lstm": ["model.dim=16", "model.num_layers=1"],
+    "encoder": ["model.dim=16", "model.num_layers=1", "model.num_heads=2"],
+    "encoder_decoder": ["model.dim=16", "model.num_layers=1", "model.num_encoder_layers=1", "model.num_heads=2"],
+}
+"""One of each family of networks; the other choices are of the same classes."""
+
+SHORT = ["task.max_target_tokens=8", "task.num_beams=1"]
+SETTINGS = {
+    "generation": ["task.seq_len=32"],
+    "masked": ["task.seq_len=32", "task.pseudo_perplexity_texts=1"],
+    "denoising": ["task.seq_len=32"],
+    "translation": SHORT,
+    "summarization": SHORT,
+}
+
+NAMES = ["Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gita", "Hugo"]
+PLACES = ["Rome", "Oslo", "Lima", "Bonn", "Kyiv", "Cork", "Pune", "Nice"]
+
+
+def row(number: int) -> dict[str, Any]:
+    """What every task can be learned from; each reads its own columns."""
+    name, place = NAMES[number % 8], PLACES[(number * 3) % 8]
+    context = f"{name} lives in {place}. It rains there."
+    return {
+        "text": context,
+        "label": "even" if number % 2 else "odd",
+        "source": f"{name} {place}",
+        "target": f"{place} {name}",
+        "document": context,
+        "summary": f"{name} in {place}",
+        "context": context,
+        "question": f"Where does {name} live?",
+        "answers": {"text": [place], "answer_start": [context.index(place)]},
+        "messages": [
+            {"role": "user", "content": f"Where does {name} live?"},
+            {"role": "assistant", "content": f"In {place}."},
+        ],
+    }
+
+
+CELLS = sorted({(one.task, one.head, one.model) for one in families().members if one.works and one.model in NETWORKS})
+ALONE = {(task, head, model) for task, (head, model) in families().alone.items()}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rows")
+    for split, numbers in {"train": range(12), "validation": range(12, 15), "test": range(15, 19)}.items():
+        lines = [json.dumps(row(number)) for number in numbers]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def words(task: str, head: str, model: str, rows: Path) -> list[str]:
+    return [
+        f"task={task}", f"head={head}", f"model={model}", *NETWORKS[model], *SETTINGS.get(task, []), "data=json",
+        f"data.path={rows}", "tokenizer=byte", "task.batch_size=4", "trainer.max_steps=2",
+        "trainer.val_every_n_steps=1", "trainer.log_every_n_steps=1", "logger=csv", "optim=adamw",
+        "++callbacks.sample_tokens=4", "++optim.warmup_steps=0",
+    ]  # fmt: skip
+
+
+def test_there_are_as_many_cells_as_are_known() -> None:
+    """A cell that comes or goes is a decision."""
+    assert len(CELLS) == 27
+    assert set(CELLS) >= ALONE
+
+
+def test_every_no_has_its_reason() -> None:
+    assert [one for one in families().members if one.works == bool(one.reason)] == []
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "model"),
+    [pytest.param(*cell, marks=[] if cell in ALONE else pytest.mark.slow) for cell in CELLS],
+)
+def test_a_cell_works(task: str, head: str, model: str, rows: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    done = cli("train", *words(task, head, model, rows))
+    assert done.code == 0, done.err
+    folder = done.folder
+    scores = done.results["test"]
+    assert scores
+    predictions = (folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in predictions] == [0, 1, 2, 3]
+
+    # evaluated anew, in batches of another size
+    out = tmp_path / "figures.json"
+    done = cli("eval", f"run={folder}", "task.batch_size=3", f"to={out}")
+    assert done.code == 0, done.err
+    found = json.loads(out.read_text(encoding="utf-8"))["test"]
+    assert found == pytest.approx(scores, rel=1e-5, nan_ok=True)
+
+    # goes on
+    done = cli("train", f"resume={folder}", "trainer.max_steps=3")
+    assert done.code == 0, done.err
+    assert json.loads((folder / "results.json").read_text())["run"]["steps"] == 3
+
+    # new rows
+    answers = tmp_path / "answers.jsonl"
+    done = cli("predict", f"run={folder}", f"input={rows / 'test.jsonl'}", f"to={answers}")
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    assert [line["id"] for line in lines] == [0, 1, 2, 3]
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("task", "head", "model"), sorted(ALONE - {("generation", "next_token", "tiny")}))
+def test_two_ranks_give_the_scores_of_one(
+    task: str, head: str, model: str, rows: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Generation's are in tests/ranks."""
+    found = []
+    for devices in (1, 2):
+        out = tmp_path / f"{devices}.json"
+        done = cli("train", *words(task, head, model, rows), f"trainer.devices={devices}",
+                   f"trainer={'ddp' if devices == 2 else 'cpu'}", f"task.batch_size={4 // devices}")  # fmt: skip
+        assert done.code == 0, done.err
+        found.append(done.results["test"])
+        lines = (done.folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["id"] for line in lines] == [0, 1, 2, 3]
+        assert not out.exists()
+    assert found[1] == pytest.approx(found[0], rel=1e-4, nan_ok=True)

@@ -1,0 +1,48 @@
+"""Denoising through the front door, with each kind of network that can do it: train, score again, resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SHAPES = {
+    "encoder_decoder": ["model=encoder_decoder", "model.num_encoder_layers=1"],
+    "tiny": ["model=tiny"],
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "objective"), [("encoder_decoder", "t5"), ("tiny", "t5"), ("encoder_decoder", "bart")]
+)
+def test_a_run_is_scored_as_it_was_and_goes_on(
+    model: str, objective: str, tiny: list[str], cli: Callable[..., Any]
+) -> None:
+    words = [*tiny, "task=denoising", *SHAPES[model], "model.dim=16", "model.num_layers=1", "model.num_heads=2",
+             f"task.objective={objective}"]  # fmt: skip
+    whole = cli("train", *words)
+    assert whole.code == 0, whole.err
+    assert set(whole.results["val"]) == {"loss", "perplexity", "accuracy"}
+    scored = cli("eval", f"run={whole.folder}", "++task.eval_batch_size=5", "to=figures.json")
+    assert scored.code == 0, scored.err
+    figures = json.loads(Path("figures.json").read_text())
+    assert figures["test"] == pytest.approx(whole.results["test"], rel=1e-5)
+    first = cli("train", *words, "trainer.max_steps=3")
+    resumed = cli("train", f"resume={first.folder}", "trainer.max_steps=6")
+    assert resumed.code == 0, resumed.err
+    one, other = (
+        torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (whole, first)
+    )
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_an_encoder_alone_cannot_write(tiny: list[str], cli: Callable[..., Any]) -> None:
+    done = cli("train", *tiny, "task=denoising", "model=encoder")
+    assert done.code != 0
+    assert "model=encoder is bidirectional, and head=next_token needs causal or encoder-decoder." in " ".join(
+        done.err.split()
+    )

@@ -1,0 +1,81 @@
+"""Masked pre-training through the front door: train, score again, resume, and go on as a classifier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+KIND = ["task=masked", "head=masked_token", "model=encoder", "model.dim=16", "model.num_layers=1", "model.num_heads=2",
+        "++task.pseudo_perplexity_texts=2"]  # fmt: skip
+
+
+@pytest.fixture
+def words(tiny: list[str]) -> list[str]:
+    return [*tiny, *KIND]
+
+
+def plain(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """metrics.csv without what a clock says."""
+    return [{name: value for name, value in row.items() if not name.startswith("perf/")} for row in rows]
+
+
+def test_a_run_is_scored_as_it_was_and_goes_on_as_if_never_stopped(words: list[str], cli: Callable[..., Any]) -> None:
+    whole = cli("train", *words)
+    assert whole.code == 0, whole.err
+    results = whole.results
+    assert set(results["val"]) == set(results["test"]) == {"loss", "accuracy", "pseudo_perplexity"}
+    checkpoint = torch.load(whole.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert "<|mask|>" in checkpoint["manyheads"]["tokenizer"]
+    for size in ("1", "7"):
+        scored = cli("eval", f"run={whole.folder}", f"++task.eval_batch_size={size}", "to=figures.json")
+        assert scored.code == 0, scored.err
+        figures = json.loads(Path("figures.json").read_text())
+        for split in ("val", "test"):
+            assert figures[split] == pytest.approx(results[split], rel=1e-5)
+    first = cli("train", *words, "trainer.max_steps=3")
+    resumed = cli("train", f"resume={first.folder}", "trainer.max_steps=6")
+    assert resumed.code == 0, resumed.err
+    last = torch.load(first.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    for name, value in checkpoint["state_dict"].items():
+        assert torch.equal(value, last["state_dict"][name]), name
+
+
+def test_a_classifier_starts_from_the_network_alone(words: list[str], cli: Callable[..., Any]) -> None:
+    """The same numbers where nothing is trained: the rest of the network is the masked run's, the head is new."""
+    before = cli("train", *words)
+    assert before.code == 0, before.err
+    rows = [{"text": f"{word} text", "label": label} for word, label in (("good", "yes"), ("bad", "no"))] * 8
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shape = ["model=encoder", "model.dim=16", "model.num_layers=1", "model.num_heads=2", "logger=csv"]
+    data = ["data=json", "data.path={train: rows.jsonl, validation: rows.jsonl, test: rows.jsonl}"]
+    done = cli("train", *data, "task=classification", "head=label", *shape, f"init={before.folder}",
+               "trainer.max_steps=1", "optim=sgd", "++optim.lr=1e-30", "++callbacks.samples=0")  # fmt: skip
+    assert done.code == 0, done.err
+    note = "the head, Label, starts anew: that run's was MaskedToken"
+    assert note in " ".join(done.err.split() + done.out.split())
+    assert any(note in one for one in done.results["run"]["notes"])
+    ours, theirs = (
+        torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for run in (done, before)
+    )
+    network = [name for name in theirs if name.startswith("network.")]
+    assert network
+    assert all(torch.equal(ours[name], theirs[name]) for name in network)
+
+
+def test_what_does_not_go_together_is_told(words: list[str], cli: Callable[..., Any]) -> None:
+    for more, text in (
+        (["head=next_token"], "head=next_token does not fit task=masked. Set head=masked_token."),
+        (["model=tiny"], "model=tiny is causal, and head=masked_token needs bidirectional."),
+    ):
+        done = cli("train", *words, *more)
+        assert done.code != 0
+        assert text in " ".join(done.err.split())
+    done = cli("train", "data=pydocs", "model=encoder")
+    assert "model=encoder is bidirectional, and head=next_token needs causal or encoder-decoder." in " ".join(
+        done.err.split()
+    )
