@@ -61,7 +61,7 @@ def test_both_directions_are_two_examples_with_the_tag_of_their_target() -> None
     de, en = END + 1, END + 2
     assert read(task) == [[en, *b"Hund", END], [de, *b"dog", END]]
     assert read(task, "labels") == [[*b"dog", END], [*b"Hund", END]]
-    assert task.inputs(task.source.rows("test")[:]) == ["<|2en|> Hund", "<|2de|> dog"]
+    assert task.inputs(task.source.rows("test")[:]) == ["Hund", "dog"]
     assert task.describe()["train"]["rows"] == 2
 
 
@@ -201,8 +201,8 @@ def test_a_run_both_ways_keeps_its_tags_and_says_how_it_scored(cli: Callable[...
     assert list(parse_config(content["config"], "checkpoint")[0].task.languages) == ["de", "en"]
     lines = [json.loads(line) for line in (done.folder / "predictions/test.jsonl").read_text().splitlines()]
     assert [line["input"] for line in lines] == [
-        *(f"<|2en|> test {word}" for word in ("eins", "zwei", "drei")),
-        *(f"<|2de|> {word} test" for word in ("eins", "zwei", "drei")),
+        *(f"test {word}" for word in ("eins", "zwei", "drei")),
+        *(f"{word} test" for word in ("eins", "zwei", "drei")),
     ]
     again = cli("eval", f"run={done.folder}", "to=figures.json")
     assert (again.code, again.err) == (0, "")

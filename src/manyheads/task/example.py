@@ -212,7 +212,7 @@ class ExampleTask(Task):
 
     def sizes(self, split: str) -> NDArray[np.int64]:
         """[N] what training examples are put beside each other by, so that they need little padding: their tokens."""
-        return self._lengths(split)
+        return self.lengths(split)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches: every example once, in an order that does not change."""

@@ -115,13 +115,6 @@ class Translation(TextToText):
             )
         return language
 
-    def inputs(self, rows: Mapping[str, list[Any]]) -> list[Any]:
-        """The sources, behind the token that names the language that is asked for."""
-        texts = self.sources(rows)
-        if not self.tagged:
-            return texts
-        return [f"{_tag(language)} {text}" for language, text in zip(rows[TARGET_LANGUAGE], texts, strict=True)]
-
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
         """The scores of each of several directions, e.g. bleu/de-en."""
         if not self.tagged:
