@@ -21,6 +21,7 @@ class RootKeys(TypedDict, total=False):
     init: str | None
     run: str | None
     checkpoint: str | None
+    baselines: bool
     compile: bool
     activation_checkpointing: int | None
     deterministic: bool
