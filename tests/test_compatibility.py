@@ -38,8 +38,8 @@ def test_a_head_that_the_task_cannot_use_names_those_that_it_can_and_its_own_tas
     assert error_of(target) == "head=next_token does not fit task=generation. Set head=next_token."
     text = error_of("head=label")
     assert text.startswith("head=label does not fit task=generation. Set head=next_token, or task=classification")
-    assert error_of("task=classification", "head=next_token").startswith(
-        "head=next_token does not fit task=classification. Set head=label"
+    assert error_of("task=masked", "head=label").startswith(
+        "head=label does not fit task=masked. Set head=masked_token, or task=classification"
     )
 
 

@@ -189,7 +189,7 @@ def tell_signatures(console: Console, signatures: Mapping[str, Mapping[str, str]
         console.print(Text(f"{', '.join(same)} ({of}): {signature}", style="dim"), soft_wrap=True)
 
 
-def summary(console: Console, run: RunFolder, results: Results, monitor: str, hint: str) -> None:
+def summary(console: Console, run: RunFolder, results: Results, monitor: str, hint: str | None) -> None:
     """The end of a run: scores, speed, folder, and what to try next: `hint` (see `Task.first_try`) and eval. `monitor` is the score
     that picked the weights."""
     console.print()
@@ -207,8 +207,8 @@ def summary(console: Console, run: RunFolder, results: Results, monitor: str, hi
     if run.trace.is_file():
         console.print(Text(f"trace: {shown(run.trace)}, for ui.perfetto.dev or chrome://tracing"), soft_wrap=True)
     word = assignment("run", run.path)
-    lines = ("\nNext:", f"  manyheads {hint.replace('{run}', word)}", f"  {command('eval')} {word}")
-    for line in lines:
+    first = [f"  manyheads {hint.replace('{run}', word)}"] if hint else []
+    for line in ("\nNext:", *first, f"  {command('eval')} {word}"):
         console.print(line, soft_wrap=True, markup=False)
 
 

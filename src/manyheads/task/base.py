@@ -203,8 +203,10 @@ class Task(pl.LightningDataModule, ABC):
         """One line per example of the test split, in order."""
 
     @property
-    def first_try(self) -> str:
-        """The verb to try first with a trained model; {run} stands for run=FOLDER."""
+    def first_try(self) -> str | None:
+        """The verb to try first with a trained model; {run} stands for run=FOLDER. None: there is none but eval."""
+        if self.hint is None and type(self).answers is Task.answers:
+            return None
         fields = self.asked.required
         asked = " ".join(f"input.{field}=..." for field in fields) if fields == self.asked.texts else "input=rows.jsonl"
         return self.hint or f"predict {{run}} {asked}"
@@ -214,7 +216,9 @@ class Task(pl.LightningDataModule, ABC):
 
         Raises UserError for a task that cannot be asked of new rows.
         """
-        raise UserError(f"{type(self).__name__} answers no new rows: it has no method `answers`.")
+        raise UserError(
+            f"predict: {type(self).__name__}, the task of this run, answers no new rows. Score them with eval."
+        )
 
     def pages(self, scored: Scored) -> Mapping[str, Callable[[Path], None]]:
         """Pages of HTML about the test split, by name: what writes each to a path. None here."""

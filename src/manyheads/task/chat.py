@@ -60,7 +60,6 @@ class Chat(ExampleTask):
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
     hint = "chat {run}"
     monitor = "val/bits_per_byte"
-    hint = "chat {run}"
     columns = ("tokens",)
 
     def __init__(
@@ -86,6 +85,10 @@ class Chat(ExampleTask):
         self.layout = LAYOUTS[kind](self.tokenizer.end_id)
         self.asked_of = ASKED[kind]
         self.while_training = False  # the losses of single replies are for predictions alone
+
+    @property
+    def hint(self) -> str:
+        return "chat {run}"
 
     @property
     def recipe(self) -> list[Any]:

@@ -71,7 +71,7 @@ class ChatTemplate:
         assert tokenizer.chat_template == TEMPLATE, "the tokenizer has no markers"
         self.tokenizer = tokenizer
         *markers, self.turn_end = ids_of(tokenizer, NAMES)
-        self.markers = dict(zip(ROLES, markers, strict=True))
+        self.markers: dict[str, int] = dict(zip(ROLES, markers, strict=True))
 
     @property
     def ends(self) -> frozenset[int]:
