@@ -99,7 +99,10 @@ def test_the_end_has_the_scores_to_four_places_and_what_to_try(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     summary(
-        console, RunFolder(tmp_path / "outputs" / "runs" / "x"), results(tokens_per_sec=4321.6, peak_memory_bytes=2.5e9)
+        console,
+        RunFolder(tmp_path / "outputs" / "runs" / "x"),
+        results(tokens_per_sec=4321.6, peak_memory_bytes=2.5e9),
+        "val/loss",
     )
     lines = [line.strip() for line in text_of(console).splitlines() if line.strip()]
     assert [line.split() for line in lines[:3]] == [
@@ -117,7 +120,7 @@ def test_the_end_has_the_scores_to_four_places_and_what_to_try(
 
 
 def test_a_run_too_short_for_a_rate_still_ends(console: Console, tmp_path: Path) -> None:
-    summary(console, RunFolder(tmp_path), results(peak_memory_bytes=1.0))
+    summary(console, RunFolder(tmp_path), results(peak_memory_bytes=1.0), "val/loss")
     assert "0 tokens/s" in text_of(console)
 
 
@@ -126,7 +129,7 @@ def test_brackets_in_a_name_are_no_markup(console: Console, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     show(console, tmp_path / "a[b]")
     assert lines_of(console)["folder"] == "a[b]"
-    summary(console, RunFolder(tmp_path / "a[b]"), results(peak_memory_bytes=1.0))
+    summary(console, RunFolder(tmp_path / "a[b]"), results(peak_memory_bytes=1.0), "val/loss")
     assert text_of(console).count("a[b]") == 4
     tell_notes(console, ["passed over: x[/bold].txt"])
     assert "x[/bold].txt" in text_of(console)
