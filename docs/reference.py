@@ -32,7 +32,7 @@ INTRO = """\
 there name. `GROUP=CHOICE` picks a yaml, `GROUP.KEY=VALUE` sets one value. A choice sets the values beside it; what it
 leaves out has the default of the table below it. `null` is no value.
 """
-VERBS = (("train", "python train.py"), ("eval", "python eval.py"))
+VERBS = (("train", "python train.py"), ("eval", "python eval.py"), ("predict", "manyheads predict"))
 FROM_CODE = (
     "model.vocab_size",
     "head.vocab_size",
@@ -112,22 +112,26 @@ def settings(group: str, target: str) -> Iterator[Setting]:
 
 
 def explanations(function: Callable[..., Any]) -> dict[str, str]:
-    """Argument -> what the docstrings of the function and of its shared options say of it."""
+    """Argument -> what the docstrings of the function, of a class's bases and of its shared options say of it."""
     options = getattr(function, "__manyheads_options__", None)
     shared: dict[str, str] = {}
     bases = inspect.getmro(function) if inspect.isclass(function) else ()
     for kind in reversed((*inspect.getmro(options), *bases) if options else (*bases, Course)):
         shared |= described(kind)
+    for kind in reversed(inspect.getmro(function) if inspect.isclass(function) else ()):
+        shared |= described(kind) if kind.__module__.startswith("manyheads.") else {}
     known = parameters(function)
-    return {name: text for name, text in shared.items() if name in known} | described(function)
+    return {name: text for name, text in (shared | described(function)).items() if name in known}
 
 
 def described(thing: Any) -> dict[str, str]:
     """The lines below "Args:" or "Attributes:" of a docstring."""
     found: dict[str, str] = {}
     for section in re.findall(r"(?:Args|Attributes):\n((?:    .*\n|\n)+)", (inspect.getdoc(thing) or "") + "\n"):
-        for name, text in re.findall(r"^    (\w+): ((?:.*\n)(?:     +.*\n)*)", section, re.MULTILINE):
-            found[name] = re.sub(r"\bNone\b", "null", " ".join(text.split())).removesuffix(".")
+        for names, text in re.findall(r"^    (\w+(?:, \w+)*): ((?:.*\n)(?:     +.*\n)*)", section, re.MULTILINE):
+            if not text.startswith("see `"):  # which a base class explains
+                said = re.sub(r"\bNone\b", "null", " ".join(text.split())).removesuffix(".")
+                found |= dict.fromkeys(names.split(", "), said)
     return found
 
 
@@ -181,7 +185,10 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         if key == "defaults":
             for item in value:
                 if isinstance(item, Mapping):
-                    yield from ((str(name).removeprefix("override /"), str(choice)) for name, choice in item.items())
+                    yield from (
+                        (str(name).removeprefix("override /").partition("@")[0], str(choice))
+                        for name, choice in item.items()
+                    )
                 elif item != "_self_":
                     yield "defaults", str(item)
         elif isinstance(value, Mapping):

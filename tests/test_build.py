@@ -124,7 +124,7 @@ def test_the_yamls_were_found() -> None:
     found = {group: sum(path.parent.name == group for path in YAMLS) for group in {path.parent.name for path in YAMLS}}
     assert found == {
         "task": 4,
-        "data": 7,
+        "data": 14,
         "tokenizer": 7,
         "model": 11,
         "head": 2,

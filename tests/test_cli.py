@@ -16,12 +16,15 @@ Out = pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "name a verb: train, eval, generate, model, runs"),
+        ([], "name a verb: train, eval, predict, generate, chat, families, model, runs"),
         (["trian"], "Did you mean 'train'"),
         (["--verbose"], "there is no such verb"),
         (["train", "--lr", "3"], "has no flag --lr"),
         (["eval"], "run is not set: add run=FOLDER"),
         (["eval", "run=nowhere"], "run=nowhere: there is no such folder"),
+        (["predict"], "run is not set: add run=FOLDER"),
+        (["predict", "run=nowhere", "input=rows.jsonl"], "run=nowhere: there is no such folder"),
+        (["families", "--jsno"], "Did you mean '--json'"),
         (["train", "resume=nowhere"], "resume=nowhere: there is no such folder"),
         (["runs", "--what"], "runs does not know this"),
         (["help", "trian"], "Did you mean 'train'"),
@@ -94,7 +97,7 @@ def test_the_user_can_ask_for_the_traceback_of_a_mistake(monkeypatch: pytest.Mon
     assert cli.main(["trian"]) == 1
     said = capsys.readouterr().err
     assert "Traceback" in said
-    assert said.endswith("The verbs are train, eval, generate, model, runs.\n")
+    assert said.endswith("The verbs are train, eval, predict, generate, chat, families, model, runs.\n")
 
 
 def test_a_run_named_on_the_command_line_is_what_eval_composes_over(

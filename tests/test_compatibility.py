@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
 from omegaconf import DictConfig
-from torch import nn
 
 from manyheads import compatibility
 from manyheads.build import CONF_DIR
 from manyheads.errors import UserError
-from manyheads.head.next_token import NextToken
 from manyheads.run.compose import compose
 from manyheads.testing import ScriptedHead
-
-
-class Bidirectional(nn.Module):
-    """A network whose positions see what comes after them."""
-
-    kind: ClassVar[str] = "bidirectional"
-
-    def __init__(self, *, vocab_size: int) -> None:
-        super().__init__()
 
 
 def checked(*overrides: str, choices: dict[str, str] | None = None, allow: tuple[str, ...] = ()) -> DictConfig:
@@ -45,23 +33,62 @@ def test_what_goes_together_passes_and_reads_no_data(tmp_path: Path) -> None:
     checked("model=gpt2", "optim=adamw")
 
 
-def test_a_head_that_the_task_cannot_use_names_those_that_it_can() -> None:
+def test_a_head_that_the_task_cannot_use_names_those_that_it_can_and_its_own_tasks() -> None:
     target = f"head._target_={ScriptedHead.__module__}.{ScriptedHead.__qualname__}"
     assert error_of(target) == "head=next_token does not fit task=generation. Set head=next_token."
-
-
-def test_a_network_of_another_kind_names_those_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it will be when an encoder is chosen with the head of a language model."""
-    config, choices = compose("train", [], CONF_DIR)
-    monkeypatch.setattr(NextToken, "kinds", frozenset({"causal", "recurrent"}))
-    monkeypatch.setattr(compatibility, "check_shape", lambda cfg, allow: Bidirectional(vocab_size=8))
-    with pytest.raises(UserError) as caught:
-        compatibility.check(config, {**choices, "model": "bert"})
-    assert str(caught.value) == (
-        "model=bert is bidirectional, and head=next_token needs causal or recurrent. "
-        "Set model=gpt2 or model=llama_1b or model=llama_8b or model=lstm or model=nano or model=small or model=tiny or "
-        "model=transformer_512."
+    text = error_of("head=label")
+    assert text.startswith("head=label does not fit task=generation. Set head=next_token, or task=classification")
+    assert error_of("task=masked", "head=label").startswith(
+        "head=label does not fit task=masked. Set head=masked_token, or task=classification"
     )
+
+
+def test_a_network_of_another_kind_names_those_that_fit_and_tasks_that_go_with_it() -> None:
+    text = error_of("model=bert")
+    assert text.startswith(
+        "model=bert is bidirectional, and head=next_token needs causal or encoder-decoder: its positions see the token "
+        "that comes next. Set model=gpt2 or "
+    )
+    assert "model=tiny" in text
+    assert "model=bert or" not in text
+    assert "task=classification head=label" in text.rpartition(", or ")[2]
+
+
+def test_a_kind_of_network_that_a_task_gives_nothing_to_read() -> None:
+    text = error_of("model=encoder_decoder")
+    assert text.startswith(
+        "model=encoder_decoder is encoder-decoder, and task=generation has no use for that: a text alone leaves its encoder "
+        "nothing to read. Set model=gpt2 or "
+    )
+    assert "task=summarization or task=translation" in text
+
+
+def test_where_two_have_to_go_both_are_named() -> None:
+    """Neither another head nor another network alone would do, so that the next command would fail again."""
+    text = error_of("head=label", "model=encoder_decoder")
+    assert text.startswith("head=label does not fit task=generation. Set head=next_token with model=gpt2 or model=")
+
+
+def test_what_an_error_names_passes() -> None:
+    """Guards: a remedy that the next command is refused for."""
+    words = error_of("task=classification", "model=encoder_decoder").partition(" Set ")[2].removesuffix(".")
+    ways = [way for group in words.split(", or ") for way in group.split(" or ")]
+    assert len(ways) > 5
+    for way in ways:
+        target = {"task": "classification", "model": "encoder_decoder"}
+        target |= dict(word.split("=") for word in way.split())
+        checked(*(f"{group}={name}" for group, name in target.items()), "++task.seq_len=null")
+
+
+def test_a_network_whose_class_says_no_kind_is_built_to_ask_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("_target_: nets_of_mine.Net\nforwards: true\n", encoding="utf-8")
+    (tmp_path / "nets_of_mine.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self, vocab_size, forwards):\n"
+        "        super().__init__()\n        self.kind = 'causal' if forwards else 'bidirectional'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert compatibility.kinds_of_models([tmp_path], ["nets_of_mine"]) == {"mine": "causal"}
 
 
 def test_a_monitor_that_nothing_measures() -> None:

@@ -20,14 +20,18 @@ CHARACTERS = 65  # of tiny Shakespeare
 def composed(experiment: str) -> DictConfig:
     """As its first line says to call it."""
     called = (CONF_DIR / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
-    path = ["data.path=texts"] if "data.path=" in called else []
+    path = [f"{key}=texts" for key in ("data.path", "data.name") if f" {key}=FOLDER:" in called]
     return compose("train", [f"experiment={experiment}", *path], CONF_DIR).config
 
 
 def test_the_experiments_were_found() -> None:
     """A glob that finds nothing would make the test below pass."""
     assert EXPERIMENTS == [
+        "ag_news",
         "byte_level",
+        "movie_reviews",
+        "multi30k",
+        "scitldr",
         "shakespeare_char",
         "shakespeare_char_best",
         "shakespeare_char_gpu",

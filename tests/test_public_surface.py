@@ -21,6 +21,7 @@ from manyheads.build import CONF_DIR, resolve_target
 from manyheads.chat import chat
 from manyheads.decoding.options import Options
 from manyheads.decoding.reply import ReplyOptions
+from manyheads.families import make_parser as families_parser
 from manyheads.generate import generate
 from manyheads.load import LoadedLM, Score, load
 from manyheads.run.completion import VERBS
@@ -54,6 +55,7 @@ def surface() -> list[str]:
     return sorted(
         {
             *(f"verb {verb}" for verb in cli.VERBS),
+            *(f"flag families {flag}" for action in families_parser()._actions for flag in action.option_strings),
             *(f"flag runs {flag}" for action in make_parser()._actions for flag in action.option_strings),
             *(f"python manyheads.{name}" for name in manyheads.__all__),
             *(f"python manyheads.load({name})" for name in parameters(load)),
@@ -64,7 +66,7 @@ def surface() -> list[str]:
             *(f"python lm.score().{name}" for name in _members(Score)),
             *(f"key generate {name}" for name in (*parameters(generate), *Options.__dataclass_fields__)),
             *(f"key chat {name}" for name in (*parameters(chat), *ReplyOptions.__dataclass_fields__)),
-            *(f"key {verb} {key}" for verb in ("train", "eval", "generate", "chat") for key in _keys(verb)),
+            *(f"key {verb} {key}" for verb in ("train", "eval", "predict", "generate", "chat") for key in _keys(verb)),
             *_choices(),
             *_of_schema("results.json", Results, skip=("val", "test", "perf", "run", "directions")),
             *_of_schema("results.json run/", RunRecord),
@@ -151,7 +153,7 @@ def test_what_was_promised_from_the_start_is_there(name: str) -> None:
     elif "." in name:
         assert f"setting {name} of " in frozen
     else:
-        assert any(f"key {verb} {name}\n" in frozen for verb in ("train", "eval", "generate"))
+        assert any(f"key {verb} {name}\n" in frozen for verb in ("train", "eval", "predict", "generate"))
 
 
 def test_what_cfg_job_prints_is_what_was_frozen(

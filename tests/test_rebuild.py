@@ -9,9 +9,10 @@ import torch
 
 from manyheads.build import CONF_DIR
 from manyheads.errors import UserError
+from manyheads.head.label import Label
 from manyheads.rebuild import build_task, load_weights, rebuild
 from manyheads.run.compose import compose
-from manyheads.task.text_to_text import FromLeftToRight, WithEncoder
+from manyheads.task.layouts import FromLeftToRight, WithEncoder
 from manyheads.task.translation import Translation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network, tiny_run
 
@@ -56,3 +57,15 @@ def test_double_precision_is_there_from_the_start() -> None:
     config, _ = compose("train", ["model=nano", "trainer.precision=64-true"], CONF_DIR)
     network, head = rebuild(config, TOKENIZER)
     assert {p.dtype for p in (*network.parameters(), *head.parameters())} == {torch.float64}
+
+
+def test_a_head_of_another_class_starts_anew(run: Path) -> None:
+    """The network's weights are the run's, the head's are as they were; what was left out is told."""
+    network, _ = tiny_network(257, seed=9)
+    head = Label(dim=16, labels=["a", "b"])
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    (note,) = load_weights(run, None, network, head)
+    assert note == f"the network starts from {run}; the head, Label, starts anew: that run's was NextToken"
+    assert torch.equal(network.embedding.weight, weights(1))
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+    assert load_weights(run, None, *tiny_network(257)) == []

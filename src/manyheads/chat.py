@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import IO, TYPE_CHECKING, Any, TextIO, final
 
 from manyheads.errors import EXIT_DONE, UserError, out_of_memory
 from manyheads.generate import OPTION, read_settings
@@ -22,8 +22,8 @@ usage: manyheads chat run=FOLDER [KEY=VALUE ...]
 
 In a terminal, each line is a message, and the reply comes as it is written. What was said is read again for each reply;
 when it is longer than the model can read at once, the oldest messages and their replies are left out of that, and the
-system text stays. Nothing that is typed can pass for another speaker. Through a pipe, each line is answered by the reply
-alone. Defaults are in parentheses.
+system text stays. Nothing that is typed can pass for another speaker. Through a pipe, each line is answered by its
+reply alone. Defaults are in parentheses.
 
 while you talk
   /reset                   begin anew
@@ -70,7 +70,8 @@ def chat_main(argv: Sequence[str]) -> int:
     for word in argv:
         if not OPTION.match(word):
             raise UserError(
-                f"{word}: chat takes KEY=VALUE alone, see `manyheads chat --help`. Say it when the talk has begun, or pipe it in."
+                f"{word}: chat takes KEY=VALUE alone, see `manyheads chat --help`. "
+                "Say it when the talk has begun, or pipe it in."
             )
     chat(**read_settings(argv, "chat", ""))
     return EXIT_DONE
@@ -86,8 +87,10 @@ def chat(
     to: str | Path | None = None,
     **options: Any,
 ) -> None:
-    """Talks until the input ends. `options` are those of `LoadedLM.chat`. Raises UserError, before the model is loaded where
-    that is possible."""
+    """Talks until the input ends. `options` are those of `LoadedLM.chat`.
+
+    Raises UserError, before the model is loaded where that is possible.
+    """
     from manyheads.decoding.options import checked_options
     from manyheads.decoding.reply import ReplyOptions, check_talks
     from manyheads.load import load
@@ -101,9 +104,10 @@ def chat(
         lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
         check_talks(lm.tokenizer, run)
         lines = stack.enter_context(out.open()) if out is not None else None
-        shows = out is None or (_is_terminal() and not out.is_stdout)
-        talk = Talk(lm, system=system, options=options, screen=sys.stdout if shows else None, lines=lines)
-        if shows and _is_terminal():
+        on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not (out is not None and out.is_stdout)
+        screen = sys.stdout if on_terminal or out is None else None
+        talk = Talk(lm, system=system, options=options, screen=screen, lines=lines, on_terminal=on_terminal)
+        if on_terminal:
             sys.stdout.write(f"{_COMMANDS}\n")
             _talk_on_terminal(talk)
         else:
@@ -124,6 +128,7 @@ class Talk:
         options: of `LoadedLM.chat`.
         screen: where replies are shown; None: nowhere.
         lines: where they go as JSON lines.
+        on_terminal: Ctrl-C stops a reply, not the talk.
     """
 
     def __init__(
@@ -132,18 +137,22 @@ class Talk:
         *,
         system: str | None,
         options: dict[str, Any],
-        screen: IO[str] | None,
+        screen: TextIO | None,
         lines: IO[str] | None,
+        on_terminal: bool,
     ) -> None:
         self.lm, self.options, self.screen, self.lines = lm, options, screen, lines
         self.start: list[dict[str, str]] = [] if system is None else [{"role": "system", "content": system}]
         self.messages = [*self.start]
+        self.on_terminal = on_terminal
         self.replies = 0
         self._commands = {"/reset": self._reset, "/save": self._save}
 
     def hear(self, line: str) -> bool:
-        """Answers a message, or does what a command says; False: the talk is over. Raises UserError for a message that cannot
-        be read, and for a command that is none; the talk is then as it was."""
+        """Answers a message, or does what a command says; False: the talk is over.
+
+        Raises UserError for a message that cannot be read, and for a command that is none; the talk is then as it was.
+        """
         word, _, rest = line.rstrip().partition(" ")
         if word == "/quit":
             return False
@@ -163,7 +172,7 @@ class Talk:
                 said, tokens, finish = said + piece.text, piece.tokens, piece.finish or finish
                 self._show(piece.text)
         except KeyboardInterrupt:
-            if not _is_terminal():
+            if not self.on_terminal:
                 raise
         self._show("\n")
         self.replies += 1
@@ -225,7 +234,3 @@ def _piped() -> Iterator[str]:
             yield line.removesuffix("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"the input is not UTF-8 at byte {error.start} of a block: pipe in UTF-8.") from error
-
-
-def _is_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()

@@ -141,8 +141,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "predict": _predict,
     "generate": _generate,
-    "families": _families,
     "chat": _chat,
+    "families": _families,
     "model": _model,
     "runs": _runs,
 }

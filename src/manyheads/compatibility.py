@@ -102,7 +102,7 @@ def _remedy(task: Any, head: Any, kind: str) -> str:
         for name, other in heads.items():
             fitting = [f"model={model}" for model, of in models.items() if fits(task, other, of)]
             ways.insert(0, [f"head={name} with {' or '.join(fitting)}"] if fitting else [])
-    if not ways[-1]:
+    if not ways[0] and not ways[-1]:
         pairs = ((n, next((h for h in heads if fits(one, heads[h], kind)), "")) for n, one in tasks.items())
         ways[-1] = [f"task={name} head={other}" for name, other in pairs if other and tasks[name] is not task]
     return ", or ".join(" or ".join(way) for way in ways if way)

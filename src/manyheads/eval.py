@@ -22,8 +22,8 @@ from manyheads.rebuild import build_task, rebuild
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
-from manyheads.run.scoring import SPLITS, score
-from manyheads.run.screen import shown, tell_notes, tell_scores
+from manyheads.run.scoring import SPLITS, score, signatures
+from manyheads.run.screen import shown, tell_notes, tell_scores, tell_signatures
 from manyheads.strategy import check_network
 from manyheads.trainer import is_on_gpu
 
@@ -79,6 +79,7 @@ def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[s
         metric.name: "higher" if metric.higher_is_better else "lower" for metric in compatibility.scores_of(task)
     }
     tell_scores(console, by_split, task.baselines("test") if ruled else {}, directions, cfg.callbacks.monitor)
+    tell_signatures(console, signatures(task))
     if out is not None:
         with out.open() as file:
             file.write(json.dumps(by_split, indent=2) + "\n")

@@ -22,10 +22,9 @@ manyheads generate: let a trained model write.
 usage: manyheads generate run=FOLDER [KEY=VALUE ...] ["PROMPT" ...]
 
 Each argument that is no KEY=VALUE is a prompt of its own: put quotes around it. What comes after -- is a prompt
-whatever it looks like. Without a prompt the model starts a new text. The screen shows the prompt and what follows it. Of an
-encoder-decoder a prompt is the source, and what it writes about it stands on a new line. `manyheads predict` asks runs that
-write no text.
-Defaults are in parentheses.
+whatever it looks like. Without a prompt the model starts a new text. The screen shows the prompt and what follows it.
+A prompt of an encoder-decoder is its source, and what it writes stands on a new line. A run that writes no text is
+asked with `manyheads predict`. Defaults are in parentheses.
 
 where from
   run=FOLDER               a run folder (`manyheads runs` lists them) or a checkpoint file

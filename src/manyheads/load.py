@@ -25,7 +25,7 @@ from manyheads.rebuild import build_task, fill, rebuild
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.folder import parse_config
 from manyheads.task.base import Prediction
-from manyheads.task.text_to_text import LAYOUTS, PLACE, READ_APART
+from manyheads.task.layouts import LAYOUTS, PLACE, READ_APART
 from manyheads.tokenizer.base import Tokenizer
 
 _ASK = "Ask it with `manyheads predict` or `lm.predict`."

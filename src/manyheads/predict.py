@@ -23,10 +23,10 @@ manyheads predict: let a trained model answer new rows.
 
 usage: manyheads predict run=FOLDER input=FILE [to=FILE] [KEY=VALUE ...]
 
-A row has the columns that the run's task reads; the column of what it should say may be missing. The answers are JSON lines
-in the order of the rows: id (the row's number), input, output, of classes their probabilities, and where the row has a
-target, target, loss and score. A run of task=generation writes nothing: its lines have loss, tokens, bytes and bits_per_byte
-of each text. Defaults are in parentheses.
+A row has the columns that the run's task reads; the column of what it should say may be missing. The answers are
+JSON lines in the order of the rows: id (the row's number), input, output, of classes their probabilities, and where
+the row has a target, target, loss and score. A run of task=generation writes nothing: its lines have loss, tokens,
+bytes and bits_per_byte of each text. Defaults are in parentheses.
 
 where from
   run=FOLDER               a run folder (`manyheads runs` lists them) or a checkpoint file
@@ -39,8 +39,10 @@ in and out
   input.FIELD=VALUE        one row, field by field
   to=FILE                  where the answers go; - is stdout (stdout)
 how
-  data.columns.FIELD=COLUMN      what the task's fields are called in the rows (as in training); data.text_column=NAME
-  data.encoding, data.delimiter  of text and CSV files
+  data.columns.FIELD=COLUMN
+                           what the task's fields are called in the rows (as in training); data.text_column=NAME
+  data.encoding=NAME, data.delimiter=SIGN
+                           of text and CSV files
   task.eval_batch_size=N   rows that are read side by side; changes the speed
   task.num_beams=N         and what else the task has for its answers
 
@@ -110,8 +112,8 @@ def read_input(cfg: DictConfig, folder: Path) -> Given:
     data = {str(key): value for key, value in settings.items()}
     columns = columns_of(data)
     if OmegaConf.is_config(asked):
-        plain = OmegaConf.to_container(asked, resolve=True)
-        return given_rows(plain if isinstance(plain, list) else [plain], columns, "input")
+        row: Any = OmegaConf.to_container(asked, resolve=True)
+        return given_rows([row], columns, "input")
     if asked is None:
         raise UserError("input is not set: set input=FILE, input=- for JSON lines from stdin, or input.FIELD=VALUE.")
     if asked == STDOUT:

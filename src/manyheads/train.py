@@ -48,7 +48,7 @@ from manyheads.run.folder import (
 from manyheads.run.record import Record
 from manyheads.run.results import Results, Status
 from manyheads.run.resume import Resumed, check_resume
-from manyheads.run.scoring import log_pages, score, write_pages, write_predictions
+from manyheads.run.scoring import log_pages, score, signatures, write_pages, write_predictions
 from manyheads.signature import parameters
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
@@ -124,7 +124,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                        export=functools.partial(_export, cfg, lm, run, tokenizer))  # fmt: skip
         if ranks.is_first():
             screen.tell_notes(console, task.closing_notes)
-            screen.summary(console, run, results, cfg.callbacks.monitor, task.hint)
+            screen.summary(console, run, results, cfg.callbacks.monitor, task.first_try)
         return results
 
 
@@ -206,6 +206,7 @@ def _fit(
         trainer.fit(lm, datamodule=task, ckpt_path=checkpoint, weights_only=True)
         scores = score(trainer, lm, task, record.folder.checkpoint("best"))
         record.provenance["notes"] += task.closing_notes
+        record.signatures = signatures(task)
         if ranks.is_first():
             write_predictions(record.folder.predictions, task, lm)
             pages = write_pages(record.folder, task, lm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manyheads.baseline.qa import best_sentence, sentences, whole_context
+from manyheads.baseline.qa import best_sentence, whole_context
 
 CONTEXT = "We keep data. Is it sold? Never is the data sold! It is kept for 3.5 years."
 
@@ -29,9 +29,3 @@ def test_the_sentence_that_shares_the_most_words(question: str, expected: str) -
 
 def test_an_empty_context() -> None:
     assert best_sentence(" ", "Who?") == ""
-
-
-def test_sentences() -> None:
-    assert sentences(f" {CONTEXT}\n") == [
-        "We keep data.", "Is it sold?", "Never is the data sold!", "It is kept for 3.5 years.",
-    ]  # fmt: skip

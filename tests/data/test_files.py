@@ -183,6 +183,6 @@ def test_validation_serves_as_test_where_asked(tmp_path: Path) -> None:
 def test_no_validation_to_serve_as_test(tmp_path: Path) -> None:
     (tmp_path / "all.txt").write_text("one\ntwo\nthree\n")
     with pytest.raises(
-        UserError, match=r"data\.test_on_validation=true: the files give no validation split\. Give one, "
+        UserError, match=r"data\.test_on_validation=true: the data has no validation split\. Give one, "
     ):
         files(format="text", path=str(tmp_path / "all.txt"), test_on_validation=True)

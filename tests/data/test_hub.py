@@ -50,6 +50,19 @@ def test_a_local_copy_follows_its_readme(copy: Path) -> None:
     assert small.fingerprint != big.fingerprint
 
 
+def test_validation_serves_as_test_where_asked(copy: Path) -> None:
+    """Guards rows of train that are set aside all the same."""
+    cut = hub(name=str(copy), config="big", text_column="sentence")
+    asked = hub(name=str(copy), config="big", text_column="sentence", test_on_validation=True)
+    assert [texts(asked, split) for split in ("train", "validation", "test")] == [["a1", "a2"], ["b1"], ["b1"]]
+    assert asked.notes == ["no test split in the data: test is validation once more, not data of its own"]
+    assert asked.fingerprint != cut.fingerprint
+    with pytest.raises(
+        UserError, match=r"data\.test_on_validation=true: the data has no validation split\. Give one, "
+    ):
+        hub(name=str(copy), config="small", text_column="sentence", test_on_validation=True).rows("train")
+
+
 def test_a_changed_copy_is_read_again(copy: Path) -> None:
     before = hub(name=str(copy), config="big", text_column="sentence")
     assert texts(before, "validation") == ["b1"]

@@ -43,7 +43,7 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
         "task=chat", "data=json", f"data.path={folder}", "tokenizer=byte", "model.dim=16", "model.num_layers=1",
         "model.num_heads=2", "task.batch_size=4", "trainer.max_steps=6", "trainer.val_every_n_steps=3", "logger=csv",
-        "++callbacks.sample_tokens=8", "++optim.warmup_steps=0",
+        "++callbacks.sample_tokens=8", "++optim.warmup_steps=0", "++optim.schedule=constant",
     ]  # fmt: skip
 
 

@@ -93,9 +93,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(form: str, words: list[str
     assert resumed["test"] == straight.results["test"]
 
 
-def test_rows_with_answers_alone_have_the_scores_of_the_first_version(
-    words: list[str], cli: Cli, tmp_path: Path
-) -> None:
+def test_rows_with_answers_alone_have_the_scores_of_the_first_version(cli: Cli, tmp_path: Path) -> None:
     words = small_run(tmp_path / "rows", unanswerable=False)
     done = cli("train", *words, *SPAN)
     assert done.code == 0, done.err

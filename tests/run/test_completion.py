@@ -13,7 +13,7 @@ from manyheads.run.completion import answer, shell_completion
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("", ["train", "eval", "generate", "model", "runs", "--help", "--version"]),
+        ("", ["train", "eval", "predict", "generate", "chat", "families", "model", "runs", "--help", "--version"]),
         ("tr", ["train"]),
         ("train data=", ["data=text", "data=tiny"]),
         ("train da", ["data."]),
@@ -25,6 +25,7 @@ from manyheads.run.completion import answer, shell_completion
         ("model mo", ["model="]),
         ("ch", ["chat"]),
         ("model --j", ["--json"]),
+        ("families --m", ["--markdown"]),
         ("nonsense x", []),
     ],
 )

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from manyheads.build import CONF_DIR
 from manyheads.errors import UserError
-from manyheads.run.compose import compose
-from manyheads.run.composer import Base, Composer
+from manyheads.run.compose import compose, hydra_main
+from manyheads.run.composer import OF_RUN, Base, Composer
 
 RUN = OmegaConf.create(
     {
@@ -97,3 +98,94 @@ def test_nothing_of_a_run_stays_in_hydras_store(conf: Path) -> None:
     before = set(ConfigStore.instance().repo)
     over(["resume=x"], conf)
     assert set(ConfigStore.instance().repo) == before
+
+
+# a task's yaml may choose head and network: here with the real tree
+
+
+def chosen(*words: str, config_dir: str | None = None) -> tuple[str, str, str]:
+    choices = compose("train", words, CONF_DIR, None, config_dir).choices
+    return choices["task"], choices["head"], choices["model"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ("generation", "next_token", "tiny")),
+        (["task=classification"], ("classification", "label", "encoder")),
+        (["task=translation"], ("translation", "next_token", "encoder_decoder")),
+        (["task=summarization"], ("summarization", "next_token", "encoder_decoder")),
+        (["model=tiny", "task=classification"], ("classification", "label", "tiny")),
+        (["task=classification", "model=bert"], ("classification", "label", "bert")),
+        (["task=classification", "head=next_token"], ("classification", "next_token", "encoder")),
+        (["task=translation", "model=small"], ("translation", "next_token", "small")),
+        (["experiment=transformer_512", "task=classification"], ("classification", "label", "transformer_512")),
+        (["task=generation", "experiment=transformer_512"], ("generation", "next_token", "transformer_512")),
+    ],
+)
+def test_a_task_alone_takes_what_fits_it_and_the_command_line_and_experiments_win(
+    words: list[str], expected: tuple[str, str, str]
+) -> None:
+    assert chosen(*words) == expected
+
+
+def test_settings_go_into_the_network_that_the_task_chose() -> None:
+    config = compose("train", ["task=translation", "model.num_encoder_layers=2", "head.z_loss=0.1"], CONF_DIR).config
+    assert config.model.num_encoder_layers == 2
+    assert "Label" in compose("train", ["task=classification"], CONF_DIR).config.head._target_
+
+
+def test_an_experiment_of_ones_own_may_choose_the_task(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults:\n  - override /task: classification\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "experiment" / "more.yaml").write_text(text + "  - override /model: nano\n", encoding="utf-8")
+    assert chosen("experiment=mine", config_dir=str(tmp_path)) == ("classification", "label", "encoder")
+    assert chosen("experiment=more", config_dir=str(tmp_path)) == ("classification", "label", "nano")
+    assert chosen("experiment=more", "model=bert", config_dir=str(tmp_path)) == ("classification", "label", "bert")
+
+
+def test_a_task_of_ones_own_may_choose_from_a_folder_of_ones_own(tmp_path: Path) -> None:
+    for group, text in {
+        "task": "defaults:\n  - override /model@_global_.model: mine\n\n_target_: own.Task\n",
+        "model": "_target_: own.Net\n",
+    }.items():
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "mine.yaml").write_text(text, encoding="utf-8")
+    assert chosen("task=mine", config_dir=str(tmp_path)) == ("mine", "next_token", "mine")
+    assert chosen("task=mine", "model=nano", config_dir=str(tmp_path)) == ("mine", "next_token", "nano")
+
+
+def test_each_run_of_a_sweep_takes_what_fits_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    hydra_main(
+        "train",
+        ["-m", "task=generation,classification,translation"],
+        CONF_DIR,
+        lambda config, folder, choices: seen.append((choices["task"], choices["head"], choices["model"])),
+    )
+    assert seen == [
+        ("generation", "next_token", "tiny"),
+        ("classification", "label", "encoder"),
+        ("translation", "next_token", "encoder_decoder"),
+    ]
+
+
+@pytest.mark.parametrize("verb", ["train", "eval"])
+def test_a_run_keeps_its_head_and_network_whatever_task_is_named(verb: str) -> None:
+    config, choices = compose("train", ["model=nano", "model.dim=32", "head.bias=true"], CONF_DIR)
+    base = Base(config, choices)
+    over, kept = compose(verb, ["task=classification", "task.batch_size=3"], CONF_DIR, base)
+    assert (over.task._target_.rpartition(".")[2], over.task.batch_size) == ("Classification", 3)
+    assert (over.model, over.head, over.tokenizer, over.data) == (
+        config.model,
+        config.head,
+        config.tokenizer,
+        config.data,
+    )
+    assert (kept["task"], kept["head"], kept["model"]) == ("classification", "next_token", "nano")
+    assert not [name for name in kept.values() if name == OF_RUN]
+    over, kept = compose(verb, ["task=classification", "head=label"], CONF_DIR, base)
+    assert (kept["head"], kept["model"], over.model) == ("label", "nano", config.model)
+    assert over.head == {"_target_": "manyheads.head.label.Label"}

@@ -73,6 +73,12 @@ def test_what_is_written_is_what_is_returned(tmp_path: Path) -> None:
     assert results["directions"] == {"loss": "lower", "bits_per_byte": "lower", "higher": "higher"}
 
 
+def test_signatures_of_scores_are_kept_where_there_are_some(tmp_path: Path) -> None:
+    assert "signatures" not in make(tmp_path).write("done", lm(), {}, 4.0)
+    make(tmp_path).write("done", lm(), {}, 4.0, {"val": {}, "test": {"bleu": "nrefs:1"}})
+    assert read_results(tmp_path / "results.json")["signatures"] == {"val": {}, "test": {"bleu": "nrefs:1"}}
+
+
 def test_the_run_part(tmp_path: Path) -> None:
     folder = tmp_path / "the-folder"
     folder.mkdir()

@@ -44,5 +44,5 @@ def test_a_group_that_is_not_there_is_named(group: str) -> None:
 def test_every_root_key_has_a_type() -> None:
     from manyheads.build import CONF_DIR
 
-    keys = {str(key) for name in ("train", "eval") for key in OmegaConf.load(CONF_DIR / f"{name}.yaml")}
-    assert keys - {"defaults"} == RootKeys.__annotations__.keys()
+    keys = {str(key) for name in ("train", "eval", "predict") for key in OmegaConf.load(CONF_DIR / f"{name}.yaml")}
+    assert keys - {"defaults", "input"} == RootKeys.__annotations__.keys()

@@ -14,7 +14,16 @@ from manyheads.lm import LM
 from manyheads.run.folder import RunFolder
 from manyheads.run.results import Results
 from manyheads.run.resume import Resumed
-from manyheads.run.screen import _warmup_note, below_baselines, header, scores_table, shown, summary, tell_notes
+from manyheads.run.screen import (
+    _warmup_note,
+    below_baselines,
+    header,
+    scores_table,
+    shown,
+    summary,
+    tell_notes,
+    tell_signatures,
+)  # fmt: skip
 from manyheads.task.generation import Generation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network
 from manyheads.trainer import trainer
@@ -103,6 +112,7 @@ def test_the_end_has_the_scores_to_four_places_and_what_to_try(
         RunFolder(tmp_path / "outputs" / "runs" / "x"),
         results(tokens_per_sec=4321.6, peak_memory_bytes=2.5e9),
         "val/loss",
+        "predict {run} input.text=...",
     )
     lines = [line.strip() for line in text_of(console).splitlines() if line.strip()]
     assert [line.split() for line in lines[:3]] == [
@@ -114,13 +124,13 @@ def test_the_end_has_the_scores_to_four_places_and_what_to_try(
         "4,322 tokens/s, 1,234,567 tokens in 1.5 minutes, at most 2.5 GB of memory",
         "run folder: outputs/runs/x",
         "Next:",
-        'manyheads generate run=outputs/runs/x "The function returns"',
+        "manyheads predict run=outputs/runs/x input.text=...",
         "manyheads eval run=outputs/runs/x",
     ]
 
 
 def test_a_run_too_short_for_a_rate_still_ends(console: Console, tmp_path: Path) -> None:
-    summary(console, RunFolder(tmp_path), results(peak_memory_bytes=1.0), "val/loss")
+    summary(console, RunFolder(tmp_path), results(peak_memory_bytes=1.0), "val/loss", "chat {run}")
     assert "0 tokens/s" in text_of(console)
 
 
@@ -129,7 +139,7 @@ def test_brackets_in_a_name_are_no_markup(console: Console, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     show(console, tmp_path / "a[b]")
     assert lines_of(console)["folder"] == "a[b]"
-    summary(console, RunFolder(tmp_path / "a[b]"), results(peak_memory_bytes=1.0), "val/loss")
+    summary(console, RunFolder(tmp_path / "a[b]"), results(peak_memory_bytes=1.0), "val/loss", "chat {run}")
     assert text_of(console).count("a[b]") == 4
     tell_notes(console, ["passed over: x[/bold].txt"])
     assert "x[/bold].txt" in text_of(console)
@@ -214,3 +224,11 @@ def test_less_is_better_of_losses() -> None:
     said = below_baselines({"bits_per_byte": 3.1}, rules, directions, "bits_per_byte")
     assert said == "below its baseline: bits per byte 3.1000, unigram 3.0000 (less is better)"
     assert below_baselines({"bits_per_byte": 3.1}, {}, directions, "bits_per_byte") is None
+
+
+def test_signatures_are_told_once_where_they_agree(console: Console) -> None:
+    val = {"bleu": "nrefs:1", "rouge_1": "r", "rouge_2": "r"}
+    tell_signatures(console, {"val": val, "test": {**val, "bleu": "nrefs:3"}})
+    assert text_of(console).splitlines() == [
+        "bleu (val): nrefs:1", "rouge_1, rouge_2 (val, test): r", "bleu (test): nrefs:3",
+    ]  # fmt: skip

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from manyheads.baseline.chat import bigram
 from manyheads.batch import IGNORE
 from manyheads.errors import UserError
 from manyheads.head.base import HeadOutput
 from manyheads.metric.bits_per_byte import BitsPerByte
 from manyheads.task.base import Scored
 from manyheads.task.chat import Chat
-from manyheads.testing import Rows, byte_tokenizer, uniform
+from manyheads.testing import Rows, byte_tokenizer, scripted, uniform
 
 SYSTEM, USER, ASSISTANT, END = 257, 258, 259, 260
 Turns = list[dict[str, Any]]
@@ -124,11 +125,27 @@ def test_samples_begin_up_to_a_reply_and_end_with_the_turn(kind: str) -> None:
         assert task.prompts(2)[0].prompt == "user: ab\nassistant: "
 
 
+@pytest.mark.parametrize("kind", ["causal", "encoder-decoder"])
+def test_a_text_of_the_users_is_a_turn(kind: str) -> None:
+    ids = [*([256] if kind == "encoder-decoder" else []), USER, 97, END, ASSISTANT]
+    assert made(DIALOGUES[0], kind=kind).question("a") == ids
+
+
 def test_the_replies_of_a_split_are_what_a_baseline_counts() -> None:
     found = list(made(*DIALOGUES).replies("test"))
     assert found[0] == [ASSISTANT, 99, 100, 101, END]
     assert found[1:] == [[ASSISTANT, *"gé".encode(), END], [ASSISTANT, 105, END], [ASSISTANT, 109, END]]
     assert list(made(*DIALOGUES, kind="encoder-decoder").replies("test")) == found
+
+
+def test_the_baseline_is_the_bigram_of_the_replies() -> None:
+    """8 bytes and 12 labels, as the networks are scored."""
+    task = made(*DIALOGUES)
+    found = task.baselines("test")["bigram"]
+    replies = list(task.replies("train"))
+    assert found["bits_per_byte"] == pytest.approx(bigram(replies, replies, vocab_size=261, num_bytes=8), rel=1e-12)
+    assert found["loss"] == pytest.approx(found["bits_per_byte"] * 8 * math.log(2) / 12, rel=1e-12)
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +186,26 @@ def test_a_column_that_holds_no_dialogues_is_told_before_anything_is_made_of_it(
     with pytest.raises(UserError) as caught:
         next(source.texts("train"))
     assert str(caught.value).startswith(wrong)
+
+
+def test_what_is_asked_of_a_trained_network_is_the_next_reply() -> None:
+    """It says "ok" after each assistant's marker; a reply that stands in the row is the target and is not read."""
+    read: list[list[int]] = []
+
+    def rule(tokens: list[int]) -> int:
+        read.append([*tokens])
+        said = tokens[len(tokens) - tokens[::-1].index(ASSISTANT) :] if ASSISTANT in tokens else []
+        return [*b"ok", END, 0][min(len(said), 3)]
+
+    network, head = scripted(rule, 261)
+    found = list(made(talk("a", "b", "c"), talk("d", "e")).answers(network, head))
+    assert found == [
+        {"id": 0, "input": talk("a", "b", "c"), "output": "ok"},
+        {"id": 1, "input": talk("d"), "output": "ok", "target": "e"},
+    ]
+    assert not any(101 in tokens for tokens in read)
+    with pytest.raises(UserError, match=r"data \(rows\): row 1: messages\[0\]\.role=assistant: the user speaks first"):
+        list(made(talk("a"), talk("a", "b")[1:]).answers(network, head))
 
 
 def test_a_limit_too_small_for_any_exchange_is_told() -> None:

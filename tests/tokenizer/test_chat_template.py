@@ -51,7 +51,7 @@ DIALOGUE = [
     {"role": "user", "content": FORGED},
     {"role": "assistant", "content": "I am a model of words, who are you?"},
     {"role": "user", "content": " who "},
-    {"role": "assistant", "content": "wider\nnewest"},
+    {"role": "assistant", "content": "wider newest"},
 ]
 E, SYSTEM, USER, ASSISTANT, END = 256, 257, 258, 259, 260
 

@@ -31,7 +31,10 @@ def test_bytes() -> None:
 
 @pytest.mark.parametrize("make", [bpe, unigram])
 def test_pieces_that_hold_their_space(make) -> None:
-    tokenizer = make(source=Rows({"train": TEXTS}), vocab_size={"bpe": 290, "unigram": 40}[make.__name__])
+    tokenizer = make(
+        source=Rows({"train": TEXTS, "validation": TEXTS, "test": TEXTS}),
+        vocab_size={"bpe": 290, "unigram": 34}[make.__name__],
+    )
     found = [word for word in words(tokenizer, "unbelievable words, naïve it's") if word]
     assert found[:4] == ["unbelievable", "words", ",", "naïve"]
     assert "".join(found[4:]) == "it's"
@@ -39,7 +42,7 @@ def test_pieces_that_hold_their_space(make) -> None:
 
 def test_wordpiece() -> None:
     """Pieces with ## go on with a word; an unknown word is one token."""
-    tokenizer = wordpiece(source=Rows({"train": TEXTS}), vocab_size=60)
+    tokenizer = wordpiece(source=Rows({"train": TEXTS, "validation": TEXTS, "test": TEXTS}), vocab_size=60)
     assert words(tokenizer, "unbelievable words, it's") == ["unbelievable", "words", ",", "it", "'", "s"]
     ids = [*tokenizer.encode("words"), *tokenizer.encode("字"), *tokenizer.encode("words")]
     begins = WordStarts(tokenizer)(np.array([ids]))[0]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
+from manyheads.baseline.sentences import sentences
 from manyheads.metric.squad import normalized
-
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def whole_context(context: str, question: str) -> str:
@@ -17,13 +14,8 @@ def whole_context(context: str, question: str) -> str:
 def best_sentence(context: str, question: str) -> str:
     """The sentence of the context that has the most different words of the question, of equals the first.
 
-    A sentence ends with a full stop, a question or an exclamation mark before white space. Words are compared as SQuAD's
-    evaluation compares answers: lowered, without punctuation and articles. Of an empty context, the empty text.
+    Words are compared as SQuAD's evaluation compares answers: lowered, without punctuation and articles. Of an empty
+    context, the empty text.
     """
     asked = set(normalized(question).split())
     return max(sentences(context), key=lambda sentence: len(asked & set(normalized(sentence).split())), default="")
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a text, in order, without the white space between them."""
-    return [part for part in _SENTENCE_END.split(text.strip()) if part]

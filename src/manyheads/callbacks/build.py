@@ -173,8 +173,8 @@ def _prompts(task: Task, count: int, text: str | None) -> list[Shown]:
     found = task.prompts(count)
     if text is None or not found:
         return found
-    ids = task.tokenizer.encode(text)
-    return [Shown(text, ids) if one.source is None else Shown(text, one.ids, ids) for one in found]
+    ids = task.question(text)
+    return [one._replace(prompt=text, **{"ids" if one.source is None else "source": ids}) for one in found]
 
 
 def check_averaging(kind: Kind | None, decay: float, start: float | None) -> RunningAverage | None:

@@ -27,18 +27,22 @@ def most_spans(length: int, rate: float, mean_span: float) -> int:
 def noise_spans(length: int, rate: float, mean_span: float, random: np.random.Generator) -> list[Span]:
     """The spans of a text of `length` tokens that are dropped: `rate` of it, in spans of `mean_span` on average.
 
-    Both the tokens that are dropped and those that stay are cut at random into as many parts, none empty, which take turns;
-    the first part stays. A text of fewer than two tokens has no span.
+    The tokens that are dropped are cut at random into parts, and so are those that stay, of which one at least is between any
+    two spans. A text of fewer than two tokens has no span.
 
-    Source: T5 (Raffel et al. 2020, section 3.1.4), `random_spans_noise_mask` of t5/data/preprocessors.py,
-    github.com/google-research/text-to-text-transfer-transformer.
+    Source: T5 (Raffel et al. 2020, section 3.1.4), with the numbers of `random_spans_noise_mask` of
+    t5/data/preprocessors.py, github.com/google-research/text-to-text-transfer-transformer. That one always keeps the first
+    token and drops the last one, and so of a text with one span nothing but its end; here a span can be anywhere.
     """
     if length < 2:
         return []
     noise = min(max(round(length * rate), 1), length - 1)
     count = most_spans(length, rate, mean_span)
-    dropped, kept = _parts(noise, count, random), _parts(length - noise, count, random)
-    starts = np.cumsum(kept) + np.cumsum(dropped) - dropped
+    dropped = _parts(noise, count, random)
+    kept = _parts(length - noise + 2, count + 1, random)[
+        :count
+    ]  # before each span; the ends of the text may be dropped
+    starts = np.cumsum(kept) - 1 + np.cumsum(dropped) - dropped
     return [Span(start, size) for start, size in zip(starts.tolist(), dropped.tolist(), strict=True)]
 
 

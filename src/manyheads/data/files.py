@@ -15,7 +15,7 @@ from manyheads.data.paths import Found, Paths, find
 from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.reading import check_encoding
 from manyheads.data.source import SPLITS, Source
-from manyheads.data.split import check_fraction
+from manyheads.data.split import check_fraction, twice
 from manyheads.data.stream import StreamedRows
 from manyheads.data.streaming import streamed
 from manyheads.data.tables import check_delimiter, diagnosis, read_shards, write_lines, write_table
@@ -127,7 +127,8 @@ class Files(Source):
         self._reading = dict(settings)
         self._found = find(path, FORMATS[format].suffixes)
         if test_on_validation:
-            self._found = _twice(self._found)
+            files, notes = twice(self._found.files)
+            self._found = Found(files, [*self._found.notes, *notes])
         self._columns = columns
         self._encoding = encoding
         super().__init__(name=_name(self._found.files), join_rows=joined, validation_fraction=fraction)
@@ -170,19 +171,6 @@ class Files(Source):
     @property
     def _settings(self) -> list[Any]:
         return [_LAYOUT, self._format, self._encoding, self._reading]
-
-
-def _twice(found: Found) -> Found:
-    """Validation's files as test's too, unless test has some."""
-    if "test" in found.files:
-        return found
-    if "validation" not in found.files:
-        raise UserError(
-            "data.test_on_validation=true: the files give no validation split. Give one, e.g. "
-            "data.path={train: FILE, validation: FILE}, or set data.test_on_validation=false."
-        )
-    notes = [*found.notes, "no test split in the data: test is validation once more, not data of its own"]
-    return Found({**found.files, "test": found.files["validation"]}, notes)
 
 
 def _name(found: Mapping[str, Sequence[Path]]) -> str:

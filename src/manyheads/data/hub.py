@@ -15,6 +15,7 @@ from manyheads.data.paths import ALIASES, near
 from manyheads.data.prepare import TextOptions, source_builder
 from manyheads.data.revision import OFFLINE_HINT, Located, locate, snapshot
 from manyheads.data.source import SPLITS, Source
+from manyheads.data.split import twice
 from manyheads.data.stream import StreamedRows
 from manyheads.data.streaming import streamed
 from manyheads.data.tables import load_dataset, move_shards, read_shards
@@ -39,6 +40,7 @@ def hub(
     labels: list[str] | None = None,
     validation_fraction: float = 0.05,
     join_rows: bool = False,
+    test_on_validation: bool = False,
     streaming: bool = False,
     head_mb: float = 32,
     shuffle_mb: float = 4,
@@ -54,6 +56,8 @@ def hub(
         labels: the names of the classes, where the column of the field label holds their numbers.
         validation_fraction: how much of train becomes validation, and test, where the data set has none.
         join_rows: rows are consecutive pieces of one running text, as in WikiText.
+        test_on_validation: where the data set has validation but no test, test is validation once more, and nothing of
+            train is set aside for it: for comparisons with work that has two splits.
         streaming: train is read (from the hub: fetched) and tokenized as it is trained on, pass after pass, instead of
             once onto the disk.
         head_mb: megabytes of text at the beginning of a streamed train that tokenizers are trained on, and that splits
@@ -69,6 +73,7 @@ def hub(
         columns=Columns(text_column, columns or {}, labels),
         fraction=validation_fraction,
         joined=join_rows,
+        test_on_validation=test_on_validation,
     )
     return streamed(found, found.streamed_rows, streaming, head_mb=head_mb, shuffle_mb=shuffle_mb)
 
@@ -78,12 +83,21 @@ class Hub(Source):
     """Rows of one state of a repository: a commit on the hub, or the content of a folder's files."""
 
     def __init__(
-        self, name: str, config: str | None, revision: str | None, *, columns: Columns, fraction: float, joined: bool
+        self,
+        name: str,
+        config: str | None,
+        revision: str | None,
+        *,
+        columns: Columns,
+        fraction: float,
+        joined: bool,
+        test_on_validation: bool = False,
     ) -> None:
         super().__init__(name=name, join_rows=joined, validation_fraction=fraction)
         self._config = config
         self._revision = revision
         self._columns = columns
+        self._test_on_validation = test_on_validation
         self._local = Path(name).expanduser().absolute() if Path(name).expanduser().is_dir() else None
         if self._local is None and name.startswith((".", "/", "~")):
             raise UserError(f"data.name={name}: there is no such folder.{near(Path(name).expanduser())}")
@@ -91,7 +105,8 @@ class Hub(Source):
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self._state, *self._columns.key, self.validation_fraction, self.join_rows)
+        found = [self._state, *self._columns.key, self.validation_fraction, self.join_rows]
+        return fingerprint(*found, *(["test_on_validation"] if self._test_on_validation else []))
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -100,8 +115,8 @@ class Hub(Source):
     @property
     def remarks(self) -> list[str]:
         if self._located is None or self._located.online:
-            return []
-        return [f"the hub cannot be reached: commit {self._located.commit[:8]}, seen here before"]
+            return self._split_notes
+        return [f"the hub cannot be reached: commit {self._located.commit[:8]}, seen here before", *self._split_notes]
 
     def load(self, split: str) -> Dataset:
         def make(folder: Path) -> None:
@@ -150,9 +165,18 @@ class Hub(Source):
             )
         return {"path": str(folder), "name": self._config}
 
-    @functools.cached_property
+    @property
     def _names(self) -> dict[str, str]:
         """The data set's own names of the splits that we know, by ours."""
+        return self._splits[0]
+
+    @property
+    def _split_notes(self) -> list[str]:
+        return self._splits[1]
+
+    @functools.cached_property
+    def _splits(self) -> tuple[dict[str, str], list[str]]:
+        """The splits by name, and what to say about them."""
 
         def make(folder: Path) -> None:
             (folder / _SPLITS_FILE).write_text(json.dumps(self._split_names()), encoding="utf-8")
@@ -161,7 +185,7 @@ class Hub(Source):
         known = {ALIASES[name]: name for name in names if name in ALIASES}
         if not known:
             raise UserError(f"data.name={self.name} has no train, validation or test split, only {', '.join(names)}.")
-        return known
+        return twice(known) if self._test_on_validation else (known, [])
 
     def _split_names(self) -> list[str]:
         import datasets

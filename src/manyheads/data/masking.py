@@ -46,7 +46,8 @@ class Masking:
         """The batch with masked inputs and the labels of masking; `keys` are what each row's draws are made from."""
         ids = batch["input_ids"].numpy()  # [B, T]
         segments = batch["segments"].numpy() if "segments" in batch else None
-        chance, fate, which = np.moveaxis([np.random.default_rng(key).random((ids.shape[1], 3)) for key in keys], -1, 0)
+        draws = np.stack([np.random.default_rng(key).random((ids.shape[1], 3)) for key in keys])
+        chance, fate, which = np.moveaxis(draws, -1, 0)  # [B, T] each
         if self.words is not None:
             chance = _of_word(chance, self.words(ids, segments))
         hidden = (chance < self.rate) & ~self.vocabulary.special[ids]

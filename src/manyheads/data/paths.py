@@ -153,5 +153,5 @@ def _hidden(name: str) -> bool:
 
 def suffix_of(file: Path) -> str:
     """The ending that says what a file holds, without that of a compression."""
-    name = file.withsuffix_of("") if file.suffix.lower() in COMPRESSED else file
+    name = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
     return name.suffix.lower()

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 1_000
 WINDOW_BYTES = 1 << 27
+
+T = TypeVar("T")
 
 Places = Mapping[str, "range | np.ndarray"]
 """For each split, the rows that it gets."""
@@ -45,6 +47,22 @@ def note(missing: Sequence[str], fraction: float, join_rows: bool) -> str:
         f"no {' or '.join(missing)} split in the data: {fraction:.3g} of train, a row at least, was set aside for {each} "
         f"({how})"
     )
+
+
+def twice(found: Mapping[str, T]) -> tuple[dict[str, T], list[str]]:
+    """Of what each split is read from, validation's as test's too, unless test has its own; and what to say about it.
+
+    Raises UserError where there is no validation split.
+    """
+    if "test" in found:
+        return dict(found), []
+    if "validation" not in found:
+        raise UserError(
+            "data.test_on_validation=true: the data has no validation split. Give one, e.g. data.path={train: FILE, "
+            "validation: FILE}, or set data.test_on_validation=false."
+        )
+    note = "no test split in the data: test is validation once more, not data of its own"
+    return {**found, "test": found["validation"]}, [note]
 
 
 def windows(opened: Callable[[], Dataset]) -> Iterator[Dataset]:

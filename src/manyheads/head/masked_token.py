@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
@@ -28,6 +29,10 @@ class MaskedToken(TokenHead):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"bidirectional"})
+    refuses: ClassVar[Mapping[str, str]] = {
+        "causal": "a hidden token is told from what stands before and behind it",
+        "encoder-decoder": "what it reads is told anew there, which is task=denoising",
+    }
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
@@ -31,6 +32,9 @@ class Span(Head):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"causal", "bidirectional"})
+    refuses: ClassVar[Mapping[str, str]] = {
+        "encoder-decoder": "one text leaves its encoder or its decoder nothing to read"
+    }
     reads: ClassVar[str] = "spans"
 
     def __init__(self, *, dim: int, dropout: float = 0.0, init_std: float = 0.02) -> None:

@@ -26,7 +26,7 @@ RECIPES = ("experiment", "sweep", "debug")
 OF_RUN = "manyheads_run"
 """The primary config that is a run's own, and what a group of it is chosen as that stays what it was."""
 
-_CHOSEN_BY_TASKS = ("model", "head")  # a task's yaml may name those that fit it, for a new run
+_CHOSEN_BY_TASKS = ("data", "tokenizer", "model", "head")  # a yaml of a task may name those that fit it, for a new run
 _MOST_CHECKS = 64  # compositions of a sweep that are tried before it starts
 
 

@@ -109,8 +109,8 @@ Usage: manyheads VERB ...
   eval        score a run's weights on its validation and test split
   predict     let a run's weights answer new rows
   generate    write text with a run's weights
-  families    tell which task goes with which head and which network
   chat        talk with a run of task=chat
+  families    tell which task goes with which head and which network
   model       tell what a network would cost: parameters, FLOPs, memory
   runs        list, compare and prune the runs on disk
 

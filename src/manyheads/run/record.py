@@ -51,6 +51,7 @@ class Record:
         self.tokenizer = tokenizer
         self._directions = {metric.name: "higher" if metric.higher_is_better else "lower" for metric in metrics}
         self.baselines: Mapping[str, Mapping[str, float]] = {}  # of the test split, once they are known
+        self.signatures: Mapping[str, Mapping[str, str]] = {}  # of val and test, see `Results`
         self._config = masked_config(cfg)
         before = resumed.results["run"] if resumed and resumed.results else {}
         # of a folder from elsewhere: nothing that could be a path
@@ -121,6 +122,11 @@ class Record:
             "run": run,
             "baselines": {name: dict(found) for name, found in self.baselines.items()},
             "directions": self._directions,
+            **(
+                {"signatures": {part: dict(found) for part, found in self.signatures.items()}}
+                if self.signatures
+                else {}
+            ),
         }  # type: ignore[typeddict-item]
 
     def write(

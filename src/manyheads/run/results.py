@@ -63,6 +63,7 @@ class Results(TypedDict):
     run: RunRecord
     baselines: NotRequired[dict[str, dict[str, float | None]]]  # simple rule -> metric name -> value on the test split
     directions: NotRequired[dict[str, Literal["lower", "higher"]]]  # metric name -> which is better
+    signatures: NotRequired[dict[str, dict[str, str]]]  # val, test: metric name -> how, in the official scorer's words
 
 
 def write_results(path: Path, results: Results) -> None:

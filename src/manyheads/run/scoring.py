@@ -42,6 +42,11 @@ def score(
     return scores
 
 
+def signatures(task: Task) -> dict[str, dict[str, str]]:
+    """How the scores of val and test were computed, by the names of those that say it."""
+    return {stage: task.signatures[split] for stage, split in SPLITS.items() if task.signatures.get(split)}
+
+
 def scored(lm: LM) -> Scored:
     """What the model was found to say of the split that was scored last."""
     return Scored(lm.examples.loss, lm.examples.count, lm.outputs)

@@ -176,13 +176,27 @@ def tell_scores(
         console.print(Text(said, style="yellow"), soft_wrap=True)
 
 
-def summary(console: Console, run: RunFolder, results: Results, monitor: str, hint: str) -> None:
-    """The end of a run: scores, speed, folder, and what to try next: `hint` (see `Task.hint`) and eval. `monitor` is the score
+def tell_signatures(console: Console, signatures: Mapping[str, Mapping[str, str]]) -> None:
+    """How scores were computed, a line for all that say the same of the same splits."""
+    parts: dict[tuple[str, str], list[str]] = {}
+    for part, found in signatures.items():
+        for name, signature in found.items():
+            parts.setdefault((name, signature), []).append(part)
+    names: dict[tuple[str, str], list[str]] = {}
+    for (name, signature), of in parts.items():
+        names.setdefault((signature, ", ".join(of)), []).append(name)
+    for (signature, of), same in names.items():
+        console.print(Text(f"{', '.join(same)} ({of}): {signature}", style="dim"), soft_wrap=True)
+
+
+def summary(console: Console, run: RunFolder, results: Results, monitor: str, hint: str | None) -> None:
+    """The end of a run: scores, speed, folder, and what to try next: `hint` (see `Task.first_try`) and eval. `monitor` is the score
     that picked the weights."""
     console.print()
     baselines, directions = results.get("baselines", {}), results.get("directions", {})
     by_split = {"val": results["val"], "test": results["test"]}
     tell_scores(console, by_split, baselines, directions, monitor, "best checkpoint")
+    tell_signatures(console, results.get("signatures", {}))
     rate, memory = (value_of(results, f"perf/{name}") or 0 for name in ("tokens_per_sec", "peak_memory_bytes"))
     record = results["run"]
     console.print(
@@ -193,8 +207,8 @@ def summary(console: Console, run: RunFolder, results: Results, monitor: str, hi
     if run.trace.is_file():
         console.print(Text(f"trace: {shown(run.trace)}, for ui.perfetto.dev or chrome://tracing"), soft_wrap=True)
     word = assignment("run", run.path)
-    lines = ("\nNext:", f"  manyheads {hint.replace('{run}', word)}", f"  {command('eval')} {word}")
-    for line in lines:
+    first = [f"  manyheads {hint.replace('{run}', word)}"] if hint else []
+    for line in ("\nNext:", *first, f"  {command('eval')} {word}"):
         console.print(line, soft_wrap=True, markup=False)
 
 

@@ -52,6 +52,6 @@ class AlteredTexts(TextRows):
         loss = np.array([scored.loss[row] for row in rows.tolist()], np.float64)
         count = np.array([scored.labels[row] for row in rows.tolist()], np.int64)
         return (
-            np.bincount(document[rows], weights=loss, minlength=texts),
+            np.bincount(document[rows], weights=loss, minlength=texts).astype(np.float64),
             np.bincount(document[rows], weights=count, minlength=texts).astype(np.int64),
         )

@@ -85,6 +85,7 @@ class Task(pl.LightningDataModule, ABC):
         type[OutputMetric], ...
     ] = ()  # of the class all that it may score; of a task what its data has
     monitor: ClassVar[str]
+    hint: ClassVar[str | None] = None  # the verb to try first with a trained model, {run} for its folder; None: predict
     source: Source
     tokenizer: Tokenizer
 
@@ -92,6 +93,7 @@ class Task(pl.LightningDataModule, ABC):
         super().__init__()
         # with more ranks than batches, some ranks have nothing to score
         self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.signatures: dict[str, dict[str, str]] = {}  # of each split that was scored: how, by the names of metrics
         self._loader: Loader | None = None
         self._place: dict[str, Any] = {}
 
@@ -168,7 +170,7 @@ class Task(pl.LightningDataModule, ABC):
         return []
 
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
-        """Scores `<metric>/<source>` of a split that several sources make up; none of a single source."""
+        """Scores `<metric>/<part>` of a split that several sources or directions make up; none of a single one."""
         return {}
 
     @property
@@ -192,23 +194,31 @@ class Task(pl.LightningDataModule, ABC):
         """What samples are written from, of the validation split: the same ones every time; none where nothing is written."""
         return []
 
+    def question(self, text: str) -> list[int]:
+        """The tokens of a text of the user's, for a sample to be written from."""
+        return self.tokenizer.encode(text)
+
     @abstractmethod
     def predictions(self, scored: Scored) -> Iterable[Prediction]:
         """One line per example of the test split, in order."""
 
     @property
-    def hint(self) -> str:
-        """The verb to try first with a trained model; {run} stands for run=FOLDER."""
+    def first_try(self) -> str | None:
+        """The verb to try first with a trained model; {run} stands for run=FOLDER. None: there is none but eval."""
+        if self.hint is None and type(self).answers is Task.answers:
+            return None
         fields = self.asked.required
         asked = " ".join(f"input.{field}=..." for field in fields) if fields == self.asked.texts else "input=rows.jsonl"
-        return f"predict {{run}} {asked}"
+        return self.hint or f"predict {{run}} {asked}"
 
     def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
         """What a trained network says of each row of the test split, whose targets may be missing: a line for each, in order.
 
         Raises UserError for a task that cannot be asked of new rows.
         """
-        raise UserError(f"{type(self).__name__} answers no new rows: it has no method `answers`.")
+        raise UserError(
+            f"predict: {type(self).__name__}, the task of this run, answers no new rows. Score them with eval."
+        )
 
     def pages(self, scored: Scored) -> Mapping[str, Callable[[Path], None]]:
         """Pages of HTML about the test split, by name: what writes each to a path. None here."""

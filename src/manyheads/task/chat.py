@@ -10,13 +10,16 @@ from typing import Any, final
 import numpy as np
 from torch import Tensor, nn
 
+from manyheads.baseline.base import VERSION, Scores, kept
+from manyheads.baseline.chat import bigram
 from manyheads.batch import Batch
+from manyheads.data.cache import fingerprint
 from manyheads.data.examples import Collate
 from manyheads.data.fields import Fields
 from manyheads.data.ragged import ROW, RowError
 from manyheads.data.source import Source
-from manyheads.decoding.reply import ASKED
-from manyheads.errors import check_range
+from manyheads.decoding.reply import ASKED, ReplyOptions, reply
+from manyheads.errors import UserError, check_range
 from manyheads.head.base import Head
 from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.bits_per_byte import BitsPerByte
@@ -55,6 +58,7 @@ class Chat(ExampleTask):
     fields = Fields(("messages.content",))
     asked = Fields(("messages.content",))
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
+    hint = "chat {run}"
     monitor = "val/bits_per_byte"
     columns = ("tokens",)
 
@@ -81,6 +85,10 @@ class Chat(ExampleTask):
         self.layout = LAYOUTS[kind](self.tokenizer.end_id)
         self.asked_of = ASKED[kind]
         self.while_training = False  # the losses of single replies are for predictions alone
+
+    @property
+    def hint(self) -> str:
+        return "chat {run}"
 
     @property
     def recipe(self) -> list[Any]:
@@ -173,6 +181,21 @@ class Chat(ExampleTask):
                 losses=[loss for part in parts for loss in scored.outputs.get(part, ())],
             )  # fmt: skip
 
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """What a trained network replies, by the likeliest token each, to the last turn of the user in each row of the test
+        split; the target is the reply that stands there, if one does. Raises UserError for a row that is no dialogue."""
+        options = ReplyOptions(temperature=0, context=self.max_tokens)
+        for number, row in enumerate(self.source.rows("test")):
+            messages: Any = dict(row)["messages"]
+            if wrong := fault(messages):
+                raise UserError(f"data ({self.source.name}): row {number}: {wrong}. Mend the row, or leave it out.")
+            asked = list(messages if messages[-1]["role"] == USER else messages[:-1])
+            said = "".join(piece.text for piece in reply(network, head, self.tokenizer, asked, options))
+            line = Prediction(id=number, input=asked, output=said)
+            if len(asked) < len(messages):
+                line["target"] = messages[-1]["content"]
+            yield line
+
     def prompts(self, count: int) -> list[Shown]:
         """Dialogues of the validation split that stand evenly apart, up to their last reply."""
         store = self.store("validation")
@@ -190,12 +213,29 @@ class Chat(ExampleTask):
         ids, source = self.asked_of(begun.tolist())
         return Shown(f"{said}{ASSISTANT}: ", ids, source, ends=self.template.ends)
 
+    def question(self, text: str) -> list[int]:
+        """The text as a user's turn, up to the reply."""
+        prompt, source = self.asked_of(self.template([{"role": USER, "content": text}], asks=True).ids)
+        return prompt if source is None else source
+
     def _left(self, split: str, example: int, messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The turns of a row that its example is made of."""
         store = self.store(split)
         (lost,), (unanswered,) = store["lost"][example], store["unanswered"][example]
         first = int(messages[0]["role"] == SYSTEM)
         return [*messages[:first], *messages[first + lost : len(messages) - unanswered]]
+
+    def baselines(self, split: str) -> Scores:
+        """The bigram, computed once for all runs on the same rows and tokens."""
+        key = fingerprint("chat", VERSION, *self._key, *self.recipe, self.source.fingerprint, self.source.fields, split)
+        return kept(key, lambda: {"bigram": self._bigram(split)})
+
+    def _bigram(self, split: str) -> dict[str, float]:
+        held, num_bytes = list(self.replies(split)), int(self.store(split)["bytes"].values.sum())
+        size = self.tokenizer.vocab_size
+        bits = bigram(self.replies("train"), held, vocab_size=size, num_bytes=num_bytes)
+        loss = bits * num_bytes * math.log(2) / sum(len(reply) - 1 for reply in held)
+        return {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": bits}
 
     def replies(self, split: str) -> Iterator[list[int]]:
         """The tokens of each reply, its end included, behind the assistant's marker: what a baseline counts."""

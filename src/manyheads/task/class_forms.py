@@ -18,7 +18,7 @@ from manyheads.data.examples import Collate, padded
 from manyheads.errors import UserError, did_you_mean
 from manyheads.head.base import Head
 from manyheads.head.label import Label
-from manyheads.task.text_to_text import LAYOUTS, PLACE
+from manyheads.task.layouts import LAYOUTS, PLACE
 from manyheads.tokenizer.base import Tokenizer
 
 TEXT = "{text}"

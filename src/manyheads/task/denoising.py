@@ -24,7 +24,7 @@ from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.loss import Loss
 from manyheads.metric.perplexity import Perplexity
 from manyheads.task.altered_texts import AlteredTexts
-from manyheads.task.text_to_text import LAYOUTS, PLACE, Layout
+from manyheads.task.layouts import LAYOUTS, PLACE, Layout
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.pieces import first_and_later
 from manyheads.tokenizer.special import MASK, ids_of, with_special

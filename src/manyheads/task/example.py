@@ -201,7 +201,7 @@ class ExampleTask(Task):
             )
         order = ResumableBatchSampler(
             len(data), self.batch_size, seed=self.seed, shuffle=self.shuffle, rank=rank, world=world,
-            lengths=self.lengths("train")[data.members],
+            lengths=self.sizes("train")[data.members],
             micro_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
         )  # fmt: skip
         return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
@@ -209,6 +209,10 @@ class ExampleTask(Task):
     def members(self, split: str) -> NDArray[np.int64]:
         """The examples that are trained on, or scored: all."""
         return np.arange(len(self.store(split)))
+
+    def sizes(self, split: str) -> NDArray[np.int64]:
+        """[N] what training examples are put beside each other by, so that they need little padding: their tokens."""
+        return self.lengths(split)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches: every example once, in an order that does not change."""
@@ -242,7 +246,10 @@ class ExampleTask(Task):
         """The scores of a split, given the outputs of its examples."""
         found = self.joined(split, outputs)
         chosen, targets = self.held_to(split, found)
-        return {metric.name: metric.score([found[row] for row in chosen], targets) for metric in self.scorers()}
+        scorers = self.scorers()
+        scores = {metric.name: metric.score([found[row] for row in chosen], targets) for metric in scorers}
+        self.signatures[split] = {metric.name: metric.signature for metric in scorers if metric.signature}
+        return scores
 
     def baselines(self, split: str) -> Scores:
         """The scores of `rules` on the rows of a split, computed once for all runs on the same rows."""

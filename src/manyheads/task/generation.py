@@ -54,7 +54,7 @@ class Generation(TextRows):
     refuses: ClassVar[Mapping[str, str]] = {"encoder-decoder": "a text alone leaves its encoder nothing to read"}
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
     monitor = "val/bits_per_byte"
-    hint = 'generate {run} "The function returns"'
+    hint: ClassVar[str | None] = 'generate {run} "The function returns"'
 
     def __init__(
         self,

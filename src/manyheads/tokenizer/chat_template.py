@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
 
-from tokenizers import AddedToken
-
 from manyheads.errors import UserError, did_you_mean
 from manyheads.tokenizer.base import Tokenizer
+from manyheads.tokenizer.special import ids_of, with_special
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 ROLES = (SYSTEM, USER, ASSISTANT)
@@ -17,6 +16,8 @@ MARKERS = {role: f"<|{role}|>" for role in ROLES}
 
 TURN_END = "<|end|>"
 """The special token that ends every turn."""
+
+NAMES = (*MARKERS.values(), TURN_END)
 
 TEMPLATE = (
     "{{ bos_token }}"
@@ -46,16 +47,14 @@ def with_markers(tokenizer: Tokenizer) -> Tokenizer:
     """
     if tokenizer.chat_template == TEMPLATE:
         return tokenizer
-    copy = Tokenizer.from_json(tokenizer.to_json())
-    added = [AddedToken(marker, special=True, normalized=False) for marker in (*MARKERS.values(), TURN_END)]
-    copy.backend.add_special_tokens(added)
-    for marker in (*MARKERS.values(), TURN_END):
-        if copy.backend.token_to_id(marker) in copy.encode(marker):
+    found = with_special(tokenizer, NAMES)
+    for marker, token in zip(NAMES, ids_of(found, NAMES), strict=True):
+        if token in found.encode(marker):
             raise UserError(
                 f"tokenizer ({tokenizer.name}): {marker} is one of its pieces of text, so that a text could pass for the "
                 f"marker of a turn. Set tokenizer=byte or tokenizer=bpe, or take {marker} out of the data."
             )
-    return Tokenizer(copy.backend, name=copy.name, lossless=copy.lossless, end=copy.end, chat_template=TEMPLATE)
+    return Tokenizer(found.backend, name=found.name, lossless=found.lossless, end=found.end, chat_template=TEMPLATE)
 
 
 @final
@@ -71,8 +70,8 @@ class ChatTemplate:
     def __init__(self, tokenizer: Tokenizer) -> None:
         assert tokenizer.chat_template == TEMPLATE, "the tokenizer has no markers"
         self.tokenizer = tokenizer
-        self.turn_end = _id(tokenizer, TURN_END)
-        self.markers = {role: _id(tokenizer, marker) for role, marker in MARKERS.items()}
+        *markers, self.turn_end = ids_of(tokenizer, NAMES)
+        self.markers: dict[str, int] = dict(zip(ROLES, markers, strict=True))
 
     @property
     def ends(self) -> frozenset[int]:
@@ -154,9 +153,3 @@ def _fault_of_order(role: str, before: str | None) -> str | None:
 
 def _kind(value: Any) -> str:
     return "null" if value is None else type(value).__name__
-
-
-def _id(tokenizer: Tokenizer, token: str) -> int:
-    found = tokenizer.backend.token_to_id(token)
-    assert found is not None
-    return found

@@ -24,7 +24,8 @@ def with_special(tokenizer: Tokenizer, names: Sequence[str]) -> Tokenizer:
         return tokenizer
     backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
     backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
-    return Tokenizer(backend, name=tokenizer.name, lossless=tokenizer.lossless, end=tokenizer.end)
+    settings = {name: getattr(tokenizer, name) for name in ("name", "lossless", "end", "chat_template")}
+    return Tokenizer(backend, **settings)
 
 
 def ids_of(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
