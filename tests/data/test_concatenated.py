@@ -56,3 +56,13 @@ def test_shares_are_said_of_each(both: ConcatenatedStore):
     ]
     assert [line.split(" of ")[0] for line in shares(["a", "b"], None, {"train": both})] == ["a: 76.4%", "b: 23.6%"]
     assert not list(shares(["a", "b"], None, {"test": both}))
+
+
+def test_tokens_are_counted_over_all_stores(both: ConcatenatedStore, monkeypatch: pytest.MonkeyPatch):
+    """A few at a time, and as numpy counts the labels; the first END is no label."""
+    from manyheads.data import store as module
+
+    monkeypatch.setattr(module, "COUNTED_AT_ONCE", 3)
+    labels = both.tokens[np.arange(1, both.num_tokens + 1)].astype(np.int64)
+    assert both.token_counts(257).tolist() == np.bincount(labels, minlength=257).tolist()
+    assert both.token_counts(257).sum() == both.num_tokens

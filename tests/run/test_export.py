@@ -98,3 +98,10 @@ def test_a_failure_leaves_the_old_export(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space left"):
         exported(tmp_path, network, head)
     assert (place / "model.safetensors").read_bytes() == before
+
+
+def test_the_card_has_the_baselines_of_the_test_split(tmp_path: Path) -> None:
+    results: Results = {**RESULTS, "baselines": {"uni_gram": {"loss": 6.5, "bits_per_byte": 3.25}}}
+    network, head = model()
+    export(RunFolder(tmp_path), network, head, byte_tokenizer(), results)
+    assert "| test, uni gram | 6.5000 | - | 3.2500 |\n" in (tmp_path / "export" / "README.md").read_text()

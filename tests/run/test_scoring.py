@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytorch_lightning as pl
@@ -17,7 +17,8 @@ from manyheads.callbacks.checkpoint_io import write_checkpoint
 from manyheads.callbacks.interrupt import Interrupt
 from manyheads.errors import UserError
 from manyheads.lm import LM
-from manyheads.run.scoring import score, write_predictions
+from manyheads.run.folder import RunFolder
+from manyheads.run.scoring import log_pages, score, write_pages, write_predictions
 from manyheads.task.generation import Generation
 from manyheads.testing import Rows, byte_tokenizer, tiny_checkpoint, tiny_network, uniform
 from manyheads.trainer import trainer
@@ -133,3 +134,20 @@ def test_a_failure_leaves_the_old_predictions(
         write_predictions(path, task, lm(task))
     assert path.read_text() == "old"
     assert torch.is_grad_enabled()
+
+
+def test_pages_stand_beside_the_predictions_and_go_to_loggers_that_take_them(
+    task: Generation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Takes:
+        taken: ClassVar[list[tuple[str, str, int | None]]] = []
+
+        def log_page(self, key: str, path: Path, step: int | None = None) -> None:
+            self.taken.append((key, path.read_text(), step))
+
+    (tmp_path / "predictions").mkdir()
+    monkeypatch.setattr(Generation, "pages", lambda self, scored: {"one": lambda path: path.write_text("<html>")})
+    pages = write_pages(RunFolder(tmp_path), task, lm(task))
+    assert pages == {"one": tmp_path / "predictions" / "one.html"}
+    log_pages([Takes(), object()], pages, 7)  # type: ignore[list-item]
+    assert Takes.taken == [("test/one", "<html>", 7)]

@@ -14,7 +14,16 @@ from manyheads.lm import LM
 from manyheads.run.folder import RunFolder
 from manyheads.run.results import Results
 from manyheads.run.resume import Resumed
-from manyheads.run.screen import _warmup_note, header, scores_table, shown, summary, tell_notes, tell_signatures
+from manyheads.run.screen import (
+    _warmup_note,
+    below_baselines,
+    header,
+    scores_table,
+    shown,
+    summary,
+    tell_notes,
+    tell_signatures,
+)  # fmt: skip
 from manyheads.task.generation import Generation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network
 from manyheads.trainer import trainer
@@ -180,6 +189,41 @@ def test_a_resumed_run_says_what_is_not_as_it_was(console: Console, tmp_path: Pa
         "changed: optim.lr 0.1 -> 0.2, data.path https://***@host/x -> y",
         "The training rows or their order are others than before: this epoch begins anew with them.",
     ]
+
+
+def test_baselines_stand_below_or_beside_the_scores(console: Console) -> None:
+    """Rows under few scores, columns beside many; a score that a baseline does not have is a dash."""
+    console.print(scores_table({}, {"loss": 1.0, "accuracy": 0.5}, "", {"best_guess": {"accuracy": 0.25}}))
+    assert "  best guess       -      0.2500" in text_of(console)
+    many = {f"score_{i}": float(i) for i in range(6)}
+    console.print(scores_table({}, many, "", {"best_guess": {"score_5": 0.125}}))
+    assert re.search(r"score 5 +5\.0000 +0\.1250", text_of(console))
+    assert re.search(r"score 4 +4\.0000 +-", text_of(console))
+
+
+@pytest.mark.parametrize(
+    ("own", "metric", "expected"),
+    [
+        (0.21, "accuracy", "below its baselines: accuracy 0.2100, majority 0.2500, naive bayes 0.7500"),
+        (0.5, "accuracy", "below its baseline: accuracy 0.5000, naive bayes 0.7500"),
+        (0.8, "accuracy", None),
+        (0.75, "accuracy", None),
+        (0.5, "loss", "below its baseline: accuracy 0.5000, naive bayes 0.7500"),
+        (None, "accuracy", None),
+    ],
+)
+def test_a_model_below_its_baseline_is_said_so(own: float | None, metric: str, expected: str | None) -> None:
+    """As good as a baseline is not below it; of a score that no baseline has, their own first one counts."""
+    rules = {"majority": {"accuracy": 0.25}, "naive_bayes": {"accuracy": 0.75}}
+    assert below_baselines({"accuracy": own, "loss": 1.0}, rules, {"accuracy": "higher"}, metric) == expected
+
+
+def test_less_is_better_of_losses() -> None:
+    rules, directions = {"unigram": {"bits_per_byte": 3.0}}, {"bits_per_byte": "lower"}
+    assert below_baselines({"bits_per_byte": 2.9}, rules, directions, "bits_per_byte") is None
+    said = below_baselines({"bits_per_byte": 3.1}, rules, directions, "bits_per_byte")
+    assert said == "below its baseline: bits per byte 3.1000, unigram 3.0000 (less is better)"
+    assert below_baselines({"bits_per_byte": 3.1}, {}, directions, "bits_per_byte") is None
 
 
 def test_signatures_are_told_once_where_they_agree(console: Console) -> None:
