@@ -42,6 +42,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("model.bypass", "yes", False),
         ("trainer.max_tokens", "1000", False),
         ("model.experts_per_token", "2", False),
+        ("task.mask_token", "[MASK]", False),
         ("tokenizer.path", "tokenizer.json", False),
         ("data.path", "https://host/x.csv", False),
         ("data.token", "${oc.env:HF_TOKEN}", False),

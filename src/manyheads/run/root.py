@@ -25,7 +25,6 @@ class RootKeys(TypedDict, total=False):
     compile: bool
     activation_checkpointing: int | None
     deterministic: bool
-    baselines: bool
     stride: int | None
     device: str | None
     to: str | None

@@ -9,9 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-# a number of something per token is no secret
+# a number of something per token, and the name of the token that hides others, are no secrets
 _NAMES = re.compile(
-    r"(?:^|_)(?:(?<!per_)token|(?<!max_)(?<!new_)(?<!sample_)tokens|passwords?|passwd|passphrase|pass|pwd|secrets?|credentials?"
+    r"(?:^|_)(?:(?<!per_)(?<!mask_)token|(?<!max_)(?<!new_)(?<!sample_)tokens|passwords?|passwd|passphrase|pass|pwd|secrets?|credentials?"
     r"|auth|authorization|bearer|cookie|(?:api|access|private|secret|wandb)_?key)$",
     re.IGNORECASE,
 )
