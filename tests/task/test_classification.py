@@ -18,10 +18,9 @@ END = byte_tokenizer().end_id
 
 
 def make(rows: list[dict[str, Any]], test: list[dict[str, Any]] | None = None, **settings: Any) -> Classification:
-    settings = {"kind": "causal", "reads": "classes", **settings}
     source = Rows({"train": rows, "validation": rows, "test": test or rows})
     source.ask(Classification.fields)
-    return Classification(source=source, tokenizer=byte_tokenizer(), seed=1, **settings)
+    return Classification(source=source, tokenizer=byte_tokenizer(), seed=1, kind="causal", reads="classes", **settings)
 
 
 ROWS = [{"text": "good", "label": "yes"}, {"text": "bad one", "label": "no"}, {"text": "fine", "label": "yes"}]
@@ -30,7 +29,10 @@ ROWS = [{"text": "good", "label": "yes"}, {"text": "bad one", "label": "no"}, {"
 def test_classes_are_those_of_train_sorted_and_become_settings_of_task_and_head() -> None:
     task = make(ROWS)
     assert task.labels == ["no", "yes"]
-    assert task.found == {"task": {"labels": ["no", "yes"]}, "head": {"labels": ["no", "yes"], "several": False}}
+    assert task.found == {
+        "task": {"labels": ["no", "yes"], "several": False},
+        "head": {"labels": ["no", "yes"], "several": False},
+    }
 
 
 def test_numbers_are_sorted_as_numbers_and_named_by_them() -> None:
@@ -100,8 +102,24 @@ def test_predictions_name_classes() -> None:
     task = make(ROWS)
     lines = list(task.predictions(Scored({0: 0.5, 2: 0.25}, {0: 1, 2: 1}, {2: [0.9, 0.1], 0: [0.1, 0.9]})))
     assert lines == [
-        {"id": 0, "input": "good", "target": "yes", "output": "yes", "score": {"accuracy": 1.0}, "loss": 0.5},
-        {"id": 2, "input": "fine", "target": "yes", "output": "no", "score": {"accuracy": 0.0}, "loss": 0.25},
+        {
+            "id": 0,
+            "input": "good",
+            "target": "yes",
+            "output": "yes",
+            "probabilities": {"no": 0.1, "yes": 0.9},
+            "score": {"accuracy": 1.0},
+            "loss": 0.5,
+        },
+        {
+            "id": 2,
+            "input": "fine",
+            "target": "yes",
+            "output": "no",
+            "probabilities": {"no": 0.9, "yes": 0.1},
+            "score": {"accuracy": 0.0},
+            "loss": 0.25,
+        },
     ]
 
 
