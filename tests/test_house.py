@@ -12,6 +12,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "manyheads"
 FILES = sorted(SOURCE.rglob("*.py"))
 ROOMS = ("task", "model", "data", "head", "metric")
 MAY_READ_CFG = {
+    "rebuild.py",
+    "checked.py",
     "train.py",
     "eval.py",
     "generate.py",

@@ -75,7 +75,9 @@ def test_what_is_written_is_what_is_returned(tmp_path: Path) -> None:
 
 def test_signatures_of_scores_are_kept_where_there_are_some(tmp_path: Path) -> None:
     assert "signatures" not in make(tmp_path).write("done", lm(), {}, 4.0)
-    make(tmp_path).write("done", lm(), {}, 4.0, {"val": {}, "test": {"bleu": "nrefs:1"}})
+    record = make(tmp_path)
+    record.signatures = {"val": {}, "test": {"bleu": "nrefs:1"}}
+    record.write("done", lm(), {}, 4.0)
     assert read_results(tmp_path / "results.json")["signatures"] == {"val": {}, "test": {"bleu": "nrefs:1"}}
 
 

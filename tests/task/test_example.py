@@ -16,7 +16,7 @@ ROWS = [{"text": "x" * (1 + i % 5), "label": i % 2} for i in range(23)]
 def make(rows: list[dict[str, Any]] = ROWS, **settings: Any) -> Classification:
     source = Rows({"train": rows, "validation": rows[:4], "test": rows[:4]})
     source.ask(Classification.fields)
-    return Classification(source=source, tokenizer=byte_tokenizer(), seed=3, **settings)
+    return Classification(source=source, tokenizer=byte_tokenizer(), seed=3, kind="causal", reads="classes", **settings)
 
 
 def order(task: Classification) -> list[list[int]]:

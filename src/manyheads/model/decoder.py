@@ -243,7 +243,9 @@ class Decoder(nn.Module):
         contexts: dict[int | None, Context] = {}
         for window in dict.fromkeys(self.windows):
             if cache is None and window is None and bias is None and (documents := self._documents(batch)) is not None:
-                contexts[window] = Context(None, False, rotation, None, documents)
+                contexts[window] = Context(
+                    mask=None, is_causal=False, rotation=rotation, cache=None, documents=documents
+                )
                 continue
             mask, is_causal = attention_mask(batch, cache, dtype, window=window, bias=bias, explicit=self.needs_mask)
             contexts[window] = Context(mask=mask, is_causal=is_causal, rotation=rotation, cache=cache)

@@ -54,21 +54,21 @@ def to_hugging_face(
     # the layers that look further ahead only serve training
     scoring = {"weight": head.weight, "bias": head.bias}
     tensors |= {f"head.{name}": tensor.detach() for name, tensor in scoring.items() if tensor is not None}
-    tied = head.weight is network.embedding.weight
+    tied = head.weight is whole.embedding.weight
     if tied:
         del tensors["head.weight"]
     config = {
         "model_type": layout.model_type,
         "architectures": [type(network).__name__ if layout is OWN else layout.architecture],
-        "vocab_size": network.vocab_size,
+        "vocab_size": whole.vocab_size,
         "bos_token_id": end_id,
         "eos_token_id": end_id,
         "tie_word_embeddings": tied,
-        "dtype": str(network.embedding.weight.dtype).removeprefix("torch."),
+        "dtype": str(whole.embedding.weight.dtype).removeprefix("torch."),
     }
     if head.softcap is not None:
         config["final_logit_softcapping"] = head.softcap
-    return config | layout.config(network.settings), layout.rename_out(tensors, network.settings)
+    return config | layout.config(whole.settings), layout.rename_out(tensors, whole.settings)
 
 
 def _as_it_is(network: nn.Module, head: nn.Module, end_id: int | None) -> tuple[dict[str, Any], Tensors]:

@@ -21,9 +21,11 @@ class RootKeys(TypedDict, total=False):
     init: str | None
     run: str | None
     checkpoint: str | None
+    baselines: bool
     compile: bool
     activation_checkpointing: int | None
     deterministic: bool
+    baselines: bool
     stride: int | None
     device: str | None
     to: str | None

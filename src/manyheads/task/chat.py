@@ -87,10 +87,6 @@ class Chat(ExampleTask):
         self.while_training = False  # the losses of single replies are for predictions alone
 
     @property
-    def hint(self) -> str:
-        return "chat {run}"
-
-    @property
     def recipe(self) -> list[Any]:
         return [self.max_tokens, type(self.layout).__name__]
 
