@@ -78,7 +78,8 @@ def test_the_texts_of_a_pair_share_no_pair_of_words() -> None:
 
 
 def test_the_baselines_of_a_task() -> None:
+    """After "x" and "y y", of "y": 1/2 to 1/4 among the words and their pair, 3/10 to 1/6 among the characters."""
     made: dict[str, Any] = {**classifiers(2, several=False)}
     assert list(made) == ["majority", "naive_bayes_words", "naive_bayes_characters"]
     assert all(isinstance(rule, partial) for rule in made.values())
-    assert [round(rule(["x", "y y"], [0, 1])(["y"])[0][1], 4) for rule in made.values()] == [0.5, 0.6923, 0.6923]
+    assert [round(rule(["x", "y y"], [0, 1])(["y"])[0][1], 4) for rule in made.values()] == [0.5, 0.6667, 0.6429]

@@ -18,7 +18,6 @@ END = byte_tokenizer().end_id
 
 
 def make(rows: list[dict[str, Any]], test: list[dict[str, Any]] | None = None, **settings: Any) -> Classification:
-    settings = {"kind": "causal", "reads": "classes", **settings}
     source = Rows({"train": rows, "validation": rows, "test": test or rows})
     source.ask(Classification.fields)
     return Classification(source=source, tokenizer=byte_tokenizer(), seed=1, kind="causal", reads="classes", **settings)

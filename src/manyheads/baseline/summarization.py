@@ -48,7 +48,8 @@ class Constant:
     """One training summary for every text: that which has the highest mean ROUGE-1 over the training summaries."""
 
     def __init__(self, inputs: Sequence[str], targets: Sequence[Sequence[str]]) -> None:
-        summaries = [targets[i][0] for i in evenly(len(targets), SAMPLE).tolist()]
+        chosen: list[int] = evenly(len(targets), SAMPLE).tolist()
+        summaries = [targets[i][0] for i in chosen]
         means = _overlaps(summaries).mean(1)
         self.sentence = summaries[int(means.argmax())] if summaries else ""
 
@@ -68,7 +69,7 @@ class CueSentence:
     """
 
     def __init__(self, inputs: Sequence[str], targets: Sequence[Sequence[str]]) -> None:
-        chosen = evenly(len(inputs), SAMPLE).tolist()
+        chosen: list[int] = evenly(len(inputs), SAMPLE).tolist()
         texts = [sentences(inputs[i]) for i in chosen]
         pairs = [(text, targets[i][0]) for text, i in zip(texts, chosen, strict=True) if text]
         self.cues = _cues([text for text, _ in pairs], [summary for _, summary in pairs])

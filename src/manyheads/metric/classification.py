@@ -82,7 +82,11 @@ class MicroF1(OutputMetric):
         return 2 * int((predicted & true).sum()) / max(said, 1)
 
 
-class MatthewsCorrelation(OutputMetric):
+class OfOneClass(OutputMetric):
+    """A score of examples that have one class each."""
+
+
+class MatthewsCorrelation(OfOneClass):
     """Correlation of the predicted and the true class; 0 is chance, whatever the shares of the classes. One class each.
 
     Source: Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004, from the
@@ -129,7 +133,7 @@ class Auroc(OutputMetric):
         return mean(float(binary_auroc(scores[:, c], true[:, c].int())) for c in mixed.nonzero().flatten().tolist())
 
 
-class CalibrationError(OutputMetric):
+class CalibrationError(OfOneClass):
     """Expected calibration error: how far the highest probability is from the share that is right. One class each.
 
     Examples fall into equal bins of that probability, each with its upper edge and without its lower one; the gap of each

@@ -27,6 +27,7 @@ from manyheads.metric.classification import (
     MacroF1,
     MatthewsCorrelation,
     MicroF1,
+    OfOneClass,
     confusion_matrix,
 )  # fmt: skip
 from manyheads.metric.confusion import write_confusion_matrix
@@ -211,7 +212,7 @@ class Classification(ExampleTask):
         return Prediction(probabilities=dict(zip(self.labels, output, strict=True)))
 
     def scorers(self) -> list[OutputMetric]:
-        return [metric() for metric in self.output_metrics]
+        return [metric() for metric in self.output_metrics if not (self.several and issubclass(metric, OfOneClass))]
 
     @property
     def rules(self) -> Mapping[str, Baseline]:
