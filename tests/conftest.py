@@ -53,6 +53,14 @@ def _own_logging() -> Iterator[None]:
         root.removeHandler(handler)
 
 
+@pytest.fixture(autouse=True)
+def _own_rank() -> Iterator[None]:
+    """A strategy that a test builds as another rank would leave that rank to the loggers of the next test."""
+    yield
+    if "pytorch_lightning" in sys.modules:
+        sys.modules["pytorch_lightning"].utilities.rank_zero_only.rank = 0
+
+
 # whole runs, through the front door: each takes about a second
 
 

@@ -54,7 +54,7 @@ def test_a_run_leaves_these_files_and_no_other(tiny_trained: Any) -> None:
 
 def test_results_say_how_it_went_and_where_it_comes_from(tiny_trained: Any, corpus: Path) -> None:
     results = tiny_trained.results
-    assert set(results) == {"schema", "val", "test", "perf", "run", "directions"}
+    assert set(results) == {"schema", "val", "test", "perf", "run", "directions", "baselines"}
     assert results["schema"] == 1
     assert set(results["val"]) == set(results["test"]) == {"loss", "perplexity", "bits_per_byte", "accuracy"}
     directions = {name: "higher" if name == "accuracy" else "lower" for name in results["val"]}

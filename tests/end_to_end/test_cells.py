@@ -22,6 +22,9 @@ NETWORKS = {
 }
 """One of each family of networks; the other choices are of the same classes."""
 
+MENDING = ("masked", "denoising")
+"""What they are asked is made by chance."""
+
 SHORT = ["task.max_target_tokens=8", "task.num_beams=1"]
 SETTINGS = {
     "generation": ["task.seq_len=32"],
@@ -116,6 +119,12 @@ def test_a_cell_works(task: str, head: str, model: str, rows: Path, cli: Callabl
     # new rows
     answers = tmp_path / "answers.jsonl"
     done = cli("predict", f"run={folder}", f"input={rows / 'test.jsonl'}", f"to={answers}")
+    if task in MENDING:
+        assert (
+            done.err
+            == f"error: predict: {task.title()}, the task of this run, answers no new rows. Score them with eval.\n"
+        )
+        return
     assert done.code == 0, done.err
     lines = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     assert [line["id"] for line in lines] == [0, 1, 2, 3]

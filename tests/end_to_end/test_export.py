@@ -111,5 +111,5 @@ def test_a_network_of_ones_own_is_exported_under_its_own_names(
     assert all(torch.equal(value, best[name]) for name, value in tensors.items())
     assert (export / "tokenizer.json").is_file()
     assert "load it with manyheads" in (export / "README.md").read_text(encoding="utf-8")
-    with pytest.raises(UserError, match=r"architectures=\['Recurrent'\] has no counterpart in Decoder"):
+    with pytest.raises(UserError, match=r"architectures=Recurrent is no network of manyheads"):
         from_hugging_face(config, tensors)

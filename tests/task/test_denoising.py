@@ -117,5 +117,6 @@ def test_as_many_sentinels_as_are_needed_are_enough() -> None:
 
 def test_the_yaml_builds_it() -> None:
     node = OmegaConf.load(CONF_DIR / "task" / "denoising.yaml")
+    del node["defaults"]  # Hydra's own
     made = build(node, "task", source=Rows(SPLITS), tokenizer=byte_tokenizer(), seed=0, kind="causal")
     assert isinstance(made, Denoising)

@@ -161,6 +161,7 @@ def test_static_masks_of_a_stream_are_refused(tmp_path: Path) -> None:
 
 def test_the_yaml_builds_it() -> None:
     node = OmegaConf.load(CONF_DIR / "task" / "masked.yaml")
+    del node["defaults"]  # Hydra's own
     made = build(node, "task", source=Rows(SPLITS), tokenizer=byte_tokenizer(), seed=0)
     assert isinstance(made, Masked)
     assert made.alter.rate == 0.15  # type: ignore[union-attr]

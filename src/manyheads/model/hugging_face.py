@@ -114,13 +114,14 @@ def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
                 f"config.json: {key}={config[key]} has no counterpart in Decoder: "
                 f"choose a {kind} model with {key}={admitted[0]}."
             )
+    kind_of_network: type[nn.Module] = _network_of(config) if layout is OWN else Decoder
     try:
         settings = layout.settings(config) | {"vocab_size": config["vocab_size"]}
     except KeyError as error:
         raise UserError(f"config.json: {error.args[0]} is missing; a {kind} model has it.") from error
     settings |= {"tie_embeddings": config.get("tie_word_embeddings", layout.tied_by_default)}
     with torch.device("meta"):
-        network: Any = (_network_of(config) if layout is OWN else Decoder)(**settings)
+        network: Any = kind_of_network(**settings)
     wanted = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}
     wanted["head.weight"] = torch.Size((network.vocab_size, network.dim))
     state = layout.rename_in(tensors, network.settings)
