@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from manyheads import ranks
+from manyheads import ranks, sharded
 from manyheads.batch import NO_EXAMPLE, Batch
 from manyheads.head.base import Head, HeadOutput
 from manyheads.metric.base import Metric
@@ -92,7 +92,8 @@ class ScoredLM(pl.LightningModule):
             examples = examples if examples.ndim == losses.ndim else examples[:, None].expand_as(losses)
             self.examples.add(examples[learned], losses[learned])
         if self.reader is not None and self._reads:
-            read = self.reader.read(self.network, self.head, batch, hidden)
+            with sharded.gathered(self):  # ranks read their rows with networks of their own, at their own pace
+                read = self.reader.read(self.network, self.head, batch, hidden)
             pairs = zip(batch["examples"].tolist(), read, strict=True)
             self.outputs.update((example, output) for example, output in pairs if example != NO_EXAMPLE)
 
