@@ -191,6 +191,7 @@ def test_a_mistake_is_a_user_error_in_python_too() -> None:
         describe_main(["tokenizer=character"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "cache"),
     [

@@ -47,6 +47,7 @@ def test_what_a_task_takes_alone_works(found: Families) -> None:
     assert found.alone["classification"] == ("label", "encoder")
 
 
+@pytest.mark.slow
 def test_train_refuses_what_the_table_does(found: Families) -> None:
     """One of each task, head and kind of network goes through the check that train makes."""
     tried = {(one.task, one.head, one.kind): one for one in found.members if not one.model.startswith("llama")}

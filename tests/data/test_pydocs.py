@@ -71,11 +71,13 @@ def asked(fields: Fields) -> PyDocs:
     return source
 
 
+@pytest.mark.slow
 def test_optional_fields_are_taken_along_where_the_view_has_them() -> None:
     rows = asked(Fields(("context", "question"), ("answers",), ("id", "title"))).rows("test")
     assert rows.column_names == ["context", "question", "answers", "id"]
 
 
+@pytest.mark.slow
 def test_rows_have_the_fields_asked_for_in_their_order() -> None:
     label_first, label_alone = asked(Fields((), ("label", "text"))), asked(Fields((), ("label",)))
     for split in SPLITS:
@@ -85,6 +87,7 @@ def test_rows_have_the_fields_asked_for_in_their_order() -> None:
     assert len({source.fingerprint for source in sources}) == 4
 
 
+@pytest.mark.slow
 def test_texts_are_those_of_the_text_fields_row_by_row() -> None:
     talks = asked(Fields(("messages.content",)))
     said = [message["content"] for row in talks.rows("test").to_list() for message in row["messages"]]

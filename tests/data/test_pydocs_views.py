@@ -102,6 +102,7 @@ def test_of_this_python_questions_are_answered_where_they_say(found: list[Defini
             assert row["context"][start:].startswith(text)
 
 
+@pytest.mark.slow
 def test_of_this_python_each_label_is_in_each_split() -> None:
     source = PyDocs(validation_fraction=0.05)
     source.ask(Fields(LABELLED))

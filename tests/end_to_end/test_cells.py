@@ -60,6 +60,7 @@ def row(number: int) -> dict[str, Any]:
 
 
 CELLS = sorted({(one.task, one.head, one.model) for one in families().members if one.works and one.model in NETWORKS})
+QUICK = {("classification", "label", "encoder"), ("translation", "next_token", "encoder_decoder")}
 ALONE = {(task, head, model) for task, (head, model) in families().alone.items()}
 
 
@@ -93,7 +94,7 @@ def test_every_no_has_its_reason() -> None:
 
 @pytest.mark.parametrize(
     ("task", "head", "model"),
-    [pytest.param(*cell, marks=[] if cell in ALONE else pytest.mark.slow) for cell in CELLS],
+    [pytest.param(*cell, marks=[] if cell in QUICK else pytest.mark.slow) for cell in CELLS],
 )
 def test_a_cell_works(task: str, head: str, model: str, rows: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
     done = cli("train", *words(task, head, model, rows))

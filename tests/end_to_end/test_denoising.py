@@ -36,6 +36,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return due.add
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "objective"), [("encoder_decoder", "t5"), ("tiny", "t5"), ("encoder_decoder", "bart")]
 )

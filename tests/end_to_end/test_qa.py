@@ -82,6 +82,7 @@ def test_train_and_eval_have_the_same_scores(form: str, words: list[str], cli: C
         assert scores[split] == pytest.approx(results[split], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["span", "encoder_decoder"])
 def test_a_resumed_run_ends_as_one_that_never_stopped(form: str, words: list[str], cli: Cli) -> None:
     half = cli("train", *words, *FORMS[form], "trainer.max_steps=3", "++optim.schedule=constant")
