@@ -253,7 +253,7 @@ NAMES = [
     Fault(
         "verb misspelt", "trian", r"trian: there is no such verb\. Did you mean 'train'\? The verbs are train, eval, "
     ),
-    Fault("no verb", "", r"name a verb: train, eval, generate, model, runs"),
+    Fault("no verb", "", r"name a verb: train, eval, predict, generate, chat, families, model, runs"),
     Fault("flag misspelt", "train --multirn", r"--multirn: train has no flag --multirn\. Did you mean --multirun\?"),
     Fault("no setting", BLIND + "small", r"'small' is not a setting\. Write KEY=VALUE"),
     Fault("several values", BLIND + "seed=1,2", r"seed=1,2: several values for one setting\. Add -m"),
