@@ -34,6 +34,12 @@ def mistaken(config):
 def interrupted(config):
     raise Interrupted(signal.SIGTERM, f"Stopped, says {RANK}.")
 
+def left(config):
+    if RANK == 1:
+        raise OtherRankError("another rank has ended; it says why")
+    time.sleep(1)
+    raise Interrupted(signal.SIGINT, "Stopped at once.")
+
 def faulty(config):
     if RANK == 1:
         print("a last word")
@@ -74,6 +80,13 @@ def test_an_interruption_is_one() -> None:
     with pytest.raises(Interrupted, match=r"^Stopped, says 0\.$") as caught:
         run("interrupted")
     assert caught.value.exit_code == 128 + signal.SIGTERM
+
+
+def test_what_another_ranks_end_has_caused_is_not_why() -> None:
+    """After a second Ctrl-C the ranks leave one by one, and one that is left may end first."""
+    with pytest.raises(Interrupted, match=r"^Stopped at once\.$") as caught:
+        run("left")
+    assert caught.value.exit_code == 128 + signal.SIGINT
 
 
 def test_a_fault_has_its_traceback_and_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

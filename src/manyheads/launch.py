@@ -190,7 +190,11 @@ def _outcome(folder: Path, rank: _Rank) -> Outcome:
 def _error(outcomes: Sequence[Outcome], ranks: Sequence[_Rank], failed: _Rank) -> Exception:
     """What the first rank to fail by itself says."""
     order = [failed.number, *range(len(ranks))]
-    number = next((i for i in order if outcomes[i].kind in ("user", "fault", "killed")), failed.number)
+    number = failed.number
+    for kinds in (("user", "fault", "killed"), ("interrupted",)):  # what another rank's end has caused says least
+        if found := [i for i in order if outcomes[i].kind in kinds]:
+            number = found[0]
+            break
     if outcomes[0].kind == "user":
         number = 0  # what several say, the first says for all
     outcome = outcomes[number]

@@ -12,7 +12,7 @@ import pytest
 from ..end_to_end.test_qa import SPAN, small_run
 from .conftest import Ranked
 
-pytestmark = [pytest.mark.ddp, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_answers_of_two_ranks_are_those_of_one(
