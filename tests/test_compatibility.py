@@ -69,6 +69,7 @@ def test_where_two_have_to_go_both_are_named() -> None:
     assert text.startswith("head=label does not fit task=generation. Set head=next_token with model=gpt2 or model=")
 
 
+@pytest.mark.slow
 def test_what_an_error_names_passes() -> None:
     """Guards: a remedy that the next command is refused for."""
     words = error_of("task=classification", "model=encoder_decoder").partition(" Set ")[2].removesuffix(".")

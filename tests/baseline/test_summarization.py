@@ -38,7 +38,7 @@ def test_a_cue_is_found_in_train_and_picks_the_sentence() -> None:
     topics = ["wolves", "boats", "maps", "bread", "rivers", "stones", "letters", "clouds"]
     texts = [f"Much is known. It zorps {topic} well. The end." for topic in topics]
     made = CueSentence(texts, [[f"{topic} well"] for topic in topics])
-    assert made.cues[0] in {"zorps", "it zorps", "it"}
+    assert made.cues[0] == "it"  # of equal ones the first
     assert made(["Old news. It zorps tea. More.", "Nothing here. At all."]) == ["It zorps tea.", "Nothing here."]
 
 

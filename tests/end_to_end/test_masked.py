@@ -39,6 +39,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return due.add
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_as_it_was_and_goes_on_as_if_never_stopped(
     words: list[str], cli: Callable[..., Any], stop: Callable[[int], None]
 ) -> None:

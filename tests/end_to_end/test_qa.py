@@ -64,7 +64,9 @@ FORMS = {
 SCORES = {"exact", "f1", "has_ans_exact", "has_ans_f1", "no_ans_exact", "no_ans_f1", "no_answer_threshold"}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=[] if form == "span" else pytest.mark.slow) for form in FORMS]
+)
 def test_train_and_eval_have_the_same_scores(form: str, words: list[str], cli: Cli) -> None:
     done = cli("train", *words, *FORMS[form])
     assert done.code == 0, done.err

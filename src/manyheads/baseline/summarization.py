@@ -127,11 +127,12 @@ def _worth(texts: Sequence[Sequence[str]], summaries: Sequence[str]) -> NDArray[
     return made
 
 
-def _phrases(sentence: str) -> set[str]:
-    """The runs of up to LONGEST_CUE words of a sentence, lowered."""
+def _phrases(sentence: str) -> list[str]:
+    """The runs of up to LONGEST_CUE words of a sentence, lowered, each once: in order, since of equal cues the first is
+    taken, and a set's order is another one in each process."""
     words = sentence.lower().split()
     lengths = range(1, LONGEST_CUE + 1)
-    return {" ".join(words[i : i + n]) for n in lengths for i in range(len(words) - n + 1)}
+    return list(dict.fromkeys(" ".join(words[i : i + n]) for n in lengths for i in range(len(words) - n + 1)))
 
 
 def f1(one: set[tuple[str, int]], other: set[tuple[str, int]]) -> float:
