@@ -28,13 +28,20 @@ def test_the_experiments_were_found() -> None:
     """A glob that finds nothing would make the test below pass."""
     assert EXPERIMENTS == [
         "ag_news",
+        "ag_news_masked",
         "byte_level",
         "movie_reviews",
+        "movie_reviews_masked",
         "multi30k",
+        "policyqa",
+        "policyqa_masked",
         "scitldr",
         "shakespeare_char",
         "shakespeare_char_best",
         "shakespeare_char_gpu",
+        "small_talk",
+        "thucnews",
+        "thucnews_masked",
         "transformer_512",
     ]
 

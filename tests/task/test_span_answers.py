@@ -11,6 +11,7 @@ import pytest
 
 from manyheads.batch import IGNORE
 from manyheads.errors import UserError
+from manyheads.head.span import inside
 from manyheads.metric.squad import Answer
 from manyheads.task.base import Scored
 from manyheads.task.span_answers import SpanAnswers, Window
@@ -30,7 +31,7 @@ def row(context: str, answer: str | None, question: str = "q?", start: int | Non
 def task(*rows: dict[str, Any], test: list[dict[str, Any]] | None = None, **settings: Any) -> SpanAnswers:
     source = Rows({"train": list(rows), "validation": list(rows), "test": test or list(rows)})
     source.ask(SpanAnswers.fields)
-    return SpanAnswers(source=source, tokenizer=byte_tokenizer(), seed=1, **settings)
+    return SpanAnswers(source=source, tokenizer=byte_tokenizer(), seed=1, **{"kind": "bidirectional", **settings})
 
 
 def error_of(*rows: dict[str, Any], **settings: Any) -> str:
@@ -68,6 +69,21 @@ def test_a_batch_by_hand() -> None:
     assert batch["segments"].tolist() == [[1] * 10, [1] * 6 + [0] * 4]
     assert batch["spans"].tolist() == [[8, 9], [4, 4]]
     assert batch["num_tokens"] == 16
+
+
+def test_tokens_of_the_context_that_the_question_has_are_of_a_type_of_their_own() -> None:
+    """Whatever their case: of "aQ-b", "Q" and "b" stand in the question "qB"; the end token before it is in no context."""
+    made = task(row("aQ-b", "a", question="qB"), match=True)
+    batch = made.collate(False)({name: [made.store("train")[name][0]] for name in made.store("train").columns})
+    assert batch["token_types"].tolist() == [[0, 0, 0, 0, 1, 2, 1, 2]]
+    assert inside(batch).tolist() == [[False] * 4 + [True] * 4]
+    assert made.found["model"] == {"token_types": 3}
+
+
+def test_a_network_that_reads_no_types_of_tokens() -> None:
+    assert error_of(row("ab", "a"), match=True, kind="causal") == (
+        "task.match=true: a causal network does not read types of tokens. Set model=encoder, or task.match=false."
+    )
 
 
 def test_what_is_taught_decodes_to_the_answer() -> None:
@@ -190,7 +206,7 @@ def test_what_the_data_says_is_kept_and_can_be_said() -> None:
 def test_rows_without_answers_are_read_where_something_is_asked() -> None:
     source = Rows({"test": [{"context": "ab", "question": "q?"}]})
     source.ask(SpanAnswers.asked)
-    made = SpanAnswers(source=source, tokenizer=byte_tokenizer(), seed=1)
+    made = SpanAnswers(source=source, tokenizer=byte_tokenizer(), seed=1, kind="bidirectional")
     (batch,) = list(made.test_dataloader())
     assert batch["spans"].tolist() == [[IGNORE, IGNORE]]
     assert made.joined("test", {0: Window(1.0, 5, 5, 0.0)})[0].text == "b"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from manyheads.task.spans import NOWHERE, best_spans, in_window, located, tokens_of, windows
+from manyheads.task.spans import NOWHERE, best_spans, folded, in_window, located, tokens_of, windows
 from manyheads.testing import Rows, byte_tokenizer
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.bpe import bpe
@@ -129,3 +129,11 @@ def test_the_best_span_is_that_of_a_search_by_hand(longest: int) -> None:
             assert (float(best.scores[row]), int(best.firsts[row]), int(best.lasts[row])) == max(pairs)
         else:
             assert best.scores[row] == float("-inf")
+
+
+def test_tokens_of_one_text_but_for_case_and_white_space_fold_together() -> None:
+    """And bytes that are no whole character stay apart, though they all decode to U+FFFD."""
+    folds = folded(byte_tokenizer())
+    assert folds[ord("a")] == folds[ord("A")] != folds[ord("b")]
+    assert folds[ord(" ")] == folds[ord("\n")]
+    assert folds[0xE6] != folds[0x9D]

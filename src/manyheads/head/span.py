@@ -16,12 +16,15 @@ from manyheads.head.base import Head, HeadOutput, Scores
 CONTEXT = 1
 """The token type of the text that answers are spans of."""
 
+MATCH = 2
+"""The token type of its tokens that the question has too, where a task tells them apart."""
+
 
 @final
 class Span(Head):
     """Scores each position as the start and as the end of the answer; the loss is the mean of the two cross-entropies.
 
-    Answers are in the text of token type 1, and position 0, before both texts, stands for no answer; no other position is
+    Answers are in the text of token types 1 and 2, and position 0, before both texts, stands for no answer; no other position is
     scored. Source: Devlin et al. 2019, sections 4.2 and 4.3. The first position of a network that reads from left to right
     sees no text, so there the score of no answer is the same in all rows.
 
@@ -81,6 +84,6 @@ class Span(Head):
 def inside(batch: Batch) -> Tensor:
     """Where the text is that answers are spans of, [B, T] bool; everywhere in rows that have no token types."""
     types = batch.get("token_types")
-    found = torch.ones_like(batch["input_ids"], dtype=torch.bool) if types is None else types == CONTEXT
+    found = torch.ones_like(batch["input_ids"], dtype=torch.bool) if types is None else types >= CONTEXT
     segments = batch.get("segments")
     return found if segments is None else found & (segments > 0)

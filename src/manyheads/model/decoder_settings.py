@@ -74,6 +74,7 @@ def check_encoder(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with the derived ones filled in; raises UserError for those that do not fit together."""
     if settings["token_types"] is not None:
         check_count("model.token_types", settings["token_types"])
+    check_fraction("model.token_dropout", settings["token_dropout"])
     return check_transformer(settings)
 
 

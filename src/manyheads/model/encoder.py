@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
@@ -39,6 +40,8 @@ class Encoder(nn.Module):
         embedding_norm: a norm after all embeddings.
         bias: in linear layers and LayerNorm.
         dropout: on embeddings, attention weights and what each half of a block adds.
+        token_dropout: how likely a token is left out of a row in training: its embedding is 0, its place stays (Iyyer et
+            al. 2015, section 3, where a left-out word leaves the average too). It makes single words harder to learn by heart.
         init: gpt2, normal, neox, glorot or zero_residual; see `initialization`.
         init_std: the standard deviation that gpt2, normal and zero_residual start from.
 
@@ -69,6 +72,7 @@ class Encoder(nn.Module):
         embedding_norm: bool = False,
         bias: bool = False,
         dropout: float = 0.0,
+        token_dropout: float = 0.0,
         init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual"] = "gpt2",
         init_std: float = 0.02,
     ) -> None:
@@ -104,7 +108,9 @@ class Encoder(nn.Module):
         assert cache is None, "a network that reads in both directions reads each row as a whole"
         input_ids, positions = batch["input_ids"], batch.get("positions")
         check_row(self.max_positions, input_ids.shape[1], positions)
-        x = self.embedding(input_ids)
+        x = self.embedding(input_ids)  # [B, T, D]
+        if self.training and self.settings["token_dropout"] > 0:
+            x = x * (torch.rand_like(x[..., :1]) >= self.settings["token_dropout"])
         if self.token_types is not None:
             types = batch.get("token_types")
             x = x + (self.token_types.weight[0] if types is None else self.token_types(types))

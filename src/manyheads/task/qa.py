@@ -34,6 +34,7 @@ def qa(
     stride: int = 128,
     max_answer_tokens: int = 30,
     threshold: float | None = None,
+    match: bool = False,
     template: str = "question: {question} context: {context}",
     max_source_tokens: int = 384,
     max_target_tokens: int = 32,
@@ -61,6 +62,8 @@ def qa(
         max_answer_tokens: head=span: of an output.
         threshold: head=span: the probability of no answer above which nothing is answered; None: the one with the best F1
             on validation, 0.5 where that is not scored.
+        match: head=span: whether tokens of the context that the question has too are told to the network, as a token type
+            of their own, which sets model.token_types=3.
         template: head=next_token: what is read, with {question} and {context} where they stand.
         max_source_tokens: head=next_token: of what is read; its end is left out beyond.
         max_target_tokens: head=next_token: of an answer, its end token included.

@@ -8,16 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
-from manyheads.data.examples import Collate, padded
+from manyheads.data.examples import Collate
 from manyheads.data.source import SPLITS, Source
 from manyheads.errors import UserError, check_range
 from manyheads.head.base import Head
-from manyheads.head.span import CONTEXT, Span, inside
+from manyheads.head.span import MATCH, Span, inside
 from manyheads.metric.loss import Loss
 from manyheads.metric.output import OutputMetric
 from manyheads.metric.squad import Answer
@@ -25,11 +24,14 @@ from manyheads.metric.squad2 import BestF1Threshold
 from manyheads.task import answers
 from manyheads.task.answers import Gold
 from manyheads.task.example import ExampleTask
-from manyheads.task.spans import NOWHERE, Tokens, best_spans, in_window, located, tokens_of, windows
+from manyheads.task.spans import NOWHERE, Tokens, batch_of, best_spans, folded, in_window, located, tokens_of, windows
 from manyheads.tokenizer.base import Tokenizer
 
 EVEN = 0.5
 """The threshold where no validation split was scored: an answer is given when its score is not below that of none."""
+
+READS_TYPES = "bidirectional"
+"""The kind of network that reads `token_types`."""
 
 THERE, ELSEWHERE, ABSENT = range(3)
 """Where the first gold answer of a row is: at its answer_start, at another place of the context, or not in it."""
@@ -55,12 +57,15 @@ class SpanAnswers(ExampleTask):
 
     Args:
         source, tokenizer, seed, batch_size, eval_batch_size, num_workers, shuffle: see `ExampleTask`.
+        kind: of the network.
         max_tokens: of a window.
         stride: tokens from the beginning of a window's part of the context to that of the next.
         max_answer_tokens: of an output.
         unanswerable: whether a question may have no answer; None: whether one has none, in any split.
         threshold: the probability of no answer above which nothing is answered; None: the one with the best F1 on
             validation, 0.5 where that is not scored.
+        match: whether tokens of the context that the question has too, whatever their case, are of a token type of their
+            own, which the network then learns (Chen et al. 2017, section 3.2, "exact match").
 
     Raises:
         UserError: a number is out of range; rows are not in SQuAD's schema; a question has no answer where each should;
@@ -81,6 +86,7 @@ class SpanAnswers(ExampleTask):
         source: Source,
         tokenizer: Tokenizer,
         seed: int,
+        kind: str,
         batch_size: int = 16,
         eval_batch_size: int | None = None,
         num_workers: int = 0,
@@ -90,6 +96,7 @@ class SpanAnswers(ExampleTask):
         max_answer_tokens: int = 30,
         unanswerable: bool | None = None,
         threshold: float | None = None,
+        match: bool = False,
     ) -> None:
         super().__init__(
             source=source, tokenizer=tokenizer, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size,
@@ -106,6 +113,11 @@ class SpanAnswers(ExampleTask):
         self.unanswerable = answers.has_unanswerable(source) if unanswerable is None else unanswerable
         self.threshold = EVEN if threshold is None else threshold
         self._finds_threshold = threshold is None
+        if match and kind != READS_TYPES:
+            raise UserError(
+                f"task.match=true: a {kind} network does not read types of tokens. Set model=encoder, or task.match=false."
+            )
+        self._folded = folded(tokenizer) if match else None
         self.output_metrics = answers.metrics_of(self.unanswerable)
 
     @property
@@ -114,7 +126,8 @@ class SpanAnswers(ExampleTask):
 
     @property
     def found(self) -> dict[str, dict[str, Any]]:
-        return {"task": {"unanswerable": self.unanswerable}}
+        task = {"task": {"unanswerable": self.unanswerable}}
+        return task if self._folded is None else {**task, "model": {"token_types": MATCH + 1}}
 
     def prepare(self, splits: Iterable[str] = SPLITS) -> None:
         """Makes the windows of the splits. Raises UserError when train has no answer."""
@@ -204,7 +217,7 @@ class SpanAnswers(ExampleTask):
         return self.store(split)["span"].values.reshape(-1, 2)
 
     def collate(self, scoring: bool) -> Collate:
-        return functools.partial(_collate, end_id=self.tokenizer.end_id)
+        return functools.partial(batch_of, end_id=self.tokenizer.end_id, folds=self._folded)
 
     def read(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> list[Window]:
         """What is found in each window."""
@@ -269,27 +282,6 @@ class SpanAnswers(ExampleTask):
         text = "" if output.no_answer > self.threshold else output.text
         more = {"span": output.text, "no_answer": output.no_answer, "difference": output.difference}
         return {**told, "text": text, **more}
-
-
-def _collate(columns: dict[str, list[NDArray[np.int32]]], *, end_id: int) -> Batch:
-    """Windows and their spans to a batch."""
-    tokens, parts = columns["tokens"], columns["starts"]
-    ids, segments = padded(tokens, end_id)
-    types = torch.zeros_like(ids)
-    for row, (one, part) in enumerate(zip(tokens, parts, strict=True)):
-        types[row, len(one) - len(part) : len(one)] = CONTEXT
-    spans = columns.get("span")
-    batch = Batch(
-        input_ids=ids,
-        token_types=types,
-        num_tokens=torch.tensor(sum(map(len, tokens))),
-        spans=torch.full((len(ids), 2), IGNORE)
-        if spans is None
-        else torch.from_numpy(np.stack(spans).astype(np.int64)),
-    )
-    if segments is not None:
-        batch["segments"] = segments
-    return batch
 
 
 def _logistic(value: float) -> float:

@@ -13,10 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from manyheads.batch import IGNORE, Batch
+from manyheads.data.examples import padded
+from manyheads.head.span import CONTEXT, MATCH
 from manyheads.tokenizer.base import Tokenizer
 
 Span = tuple[int, int]
 """The first and the last token."""
+
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+"""What a token of bytes that are no whole character decodes to."""
 
 NOWHERE: Span = (0, 0)
 """Where the span of an answer that a window does not have begins and ends: the first token stands for none (Devlin et
@@ -51,6 +57,13 @@ def tokens_of(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Tokens]:
         for text, one, place in zip(different, encoded, places, strict=True)
     }
     return [found[text] for text in texts]
+
+
+def folded(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """[V] a number for each token, the same for those of one text but for case and white space around."""
+    texts = tokenizer.decode_batch([[token] for token in range(tokenizer.vocab_size)])
+    parts = (f"{text} {token}" if UNFINISHED in text else text.strip().lower() for token, text in enumerate(texts))
+    return np.unique(np.array(list(parts)), return_inverse=True)[1]
 
 
 def located(context: str, text: str, start: int) -> int | None:
@@ -107,3 +120,31 @@ def best_spans(starts: Tensor, ends: Tensor, inside: Tensor, longest: int) -> Be
         scores = torch.where(better, found, scores)
         firsts, lasts = torch.where(better, at, firsts), torch.where(better, at + more, lasts)
     return Best(scores, firsts, lasts)
+
+
+def batch_of(
+    columns: dict[str, list[NDArray[np.int32]]], *, end_id: int, folds: NDArray[np.int64] | None = None
+) -> Batch:
+    """Windows and their spans to a batch; with `folds`, tokens of a context are of type MATCH where the question has one
+    of the same number."""
+    tokens, parts = columns["tokens"], columns["starts"]
+    ids, segments = padded(tokens, end_id)
+    types = torch.zeros_like(ids)
+    for row, (one, part) in enumerate(zip(tokens, parts, strict=True)):
+        shift = len(one) - len(part)
+        types[row, shift : len(one)] = CONTEXT
+        if folds is not None:
+            shared = np.isin(folds[one[shift:]], folds[one[:shift]])
+            types[row, shift : len(one)] += torch.from_numpy(shared) * (MATCH - CONTEXT)
+    spans = columns.get("span")
+    batch = Batch(
+        input_ids=ids,
+        token_types=types,
+        num_tokens=torch.tensor(sum(map(len, tokens))),
+        spans=torch.full((len(ids), 2), IGNORE)
+        if spans is None
+        else torch.from_numpy(np.stack(spans).astype(np.int64)),
+    )
+    if segments is not None:
+        batch["segments"] = segments
+    return batch
