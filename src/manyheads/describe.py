@@ -136,7 +136,8 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
     from torch import nn
 
     from manyheads import compatibility
-    from manyheads.build import build, check_tree, complete
+    from manyheads.build import build, complete
+    from manyheads.members import check_settings_of, is_mixture
     from manyheads.model import memory, parts, regions
     from manyheads.rebuild import assemble
     from manyheads.run.root import check_root
@@ -144,9 +145,13 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
 
     check_root(cfg)
     allow, every = list(cfg.allow), cfg.get("activation_checkpointing")
-    check_tree(cfg, allow)
+    check_settings_of(cfg, allow)
     cfg = complete(cfg, allow)
     compatibility.check(cfg, choices, allow)
+    if is_mixture(cfg):
+        raise UserError(
+            "task=mixture: a member's batch costs what its task's does. Set task and head to those of a member."
+        )
     check_count("task.batch_size", cfg.task.batch_size)
     check_precision(cfg.trainer.precision)
     vocab_size = vocab_size or find_vocabulary(cfg, choices, allow)

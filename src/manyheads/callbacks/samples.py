@@ -84,7 +84,7 @@ class Samples(pl.Callback):
         with torch.compiler.set_stance("force_eager") if is_compiled(lm.network) else contextlib.nullcontext():
             rows = generate(
                 lm.network,
-                lm.head,
+                lm.head.of(prompts[0].member if prompts else None),
                 [prompt.ids for prompt in prompts],
                 sources=sources or None,
                 end_id=self.tokenizer.end_id,

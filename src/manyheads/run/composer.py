@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import UserError, nearest
 from manyheads.run.folder import make_folder, open_run_folder, read_config
+from manyheads.run.member_words import member_words
 from manyheads.run.schema import arguments
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Composer:
     def registered(self, overrides: Sequence[str]) -> Iterator[list[str]]:
         """Puts the run's config where Hydra finds it as the primary config; gives the overrides that are left to do."""
         if self.base is None:
-            yield list(overrides)
+            yield [*overrides, *member_words(self, overrides)]
             return
         from hydra.core.config_store import ConfigStore
 
@@ -191,6 +192,10 @@ class Composer:
             if group.partition("/")[0] == "hydra" or not self.choices_of(group, overrides):
                 kept.append(word)
                 continue
+            if override.package:  # a part of a member of a mixture
+                _take_out(node, override.package)
+                kept.append(f"+{word.lstrip('+')}")
+                continue
             node.pop(group, None)
             if not override.is_delete():
                 defaults.append({group: None})
@@ -227,6 +232,14 @@ class Composer:
             if word.partition("=")[0] == found.key:
                 return i
         return None
+
+
+def _take_out(node: dict[str, Any], place: str) -> None:
+    """Takes what stands at a dotted place out of a config, so that nothing of it is left in what comes there."""
+    *above, last = place.split(".")
+    for name in above:
+        node = node.get(name) or {}
+    node.pop(last, None)
 
 
 class UnknownKey(NamedTuple):

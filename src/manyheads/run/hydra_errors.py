@@ -171,6 +171,10 @@ _SENTENCES: tuple[tuple[str, Callable[[re.Match[str], Composer | None], str]], .
         lambda m, _: f"{m[1]}: hydra.* takes one value.",
     ),
     (r"Override (\S+) looks like a config group override, but config group '(.*?)' does not", _no_such_group),
+    (
+        r"Could not override '([^']+@[^']+)'",
+        lambda m, _: f"{m[1]}: what the config does not have yet is added with a plus sign: +{m[1]}=CHOICE.",
+    ),
     (r"Could not override '([^']+)'\. No match in the defaults list", _not_chosen),
     (r"Could not delete from config\. '(.*?)' does not exist", lambda m, _: f"~{m[1]}: there is no such key."),
     (r"Could not delete from config\. The value of '(.*?)' is (.*) and not", lambda m, _: f"~{m[1]}: it is {m[2]}."),

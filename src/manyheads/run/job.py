@@ -24,13 +24,22 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 _HYDRAS_LINE = "Error executing job with overrides"
 
 
+SEVERAL = {
+    "task": " Several tasks in one run are task=mixture, see conf/task/mixture.yaml.",
+    "data": " Several sources in one run are data=mixture, see conf/data/mixture.yaml.",
+}
+"""How several choices of a group are said."""
+
+
 def check_single(config: DictConfig, words: Sequence[str]) -> None:
     """Raises UserError for several choices of a group that names one thing: Hydra would mix them, the last one winning."""
     for word in words:
         group, _, value = word.lstrip("+").partition("=")
         node = config.get(group) if value.startswith("[") else None
         if isinstance(node, DictConfig) and "_target_" in node:
-            raise UserError(f"{word}: these would be mixed into one {group}. Set one, or use -m to run with each.")
+            raise UserError(
+                f"{word}: these would be mixed into one {group}. Set one, or use -m to run with each.{SEVERAL.get(group, '')}"
+            )
 
 
 def check_complete(config: DictConfig) -> None:

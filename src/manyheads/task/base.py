@@ -37,6 +37,7 @@ Loader = ResumableLoader | StreamLoader
 class Prediction(TypedDict, total=False):
     """One line of predictions/test.jsonl: what became of an example of the test split."""
 
+    member: str  # of a mixture, the task that the line is of
     id: int  # the example's number in the split, from 0; of texts, those that are empty are not counted
     loss: float  # sum in nats
     losses: list[float]  # of each reply of a dialogue, in nats; `loss` is their sum
@@ -57,6 +58,7 @@ class Shown(NamedTuple):
     ids: list[int]  # what the network goes on from
     source: list[int] | None = None  # what an encoder reads
     ends: frozenset[int] = frozenset()  # tokens that end it, besides the end of a text
+    member: str | None = None  # of a mixture, the task whose head writes it
 
 
 class Scored(NamedTuple):
@@ -80,10 +82,10 @@ class Task(pl.LightningDataModule, ABC):
     refuses: ClassVar[Mapping[str, str]] = {}
     fields: ClassVar[Fields] = TEXT
     asked: ClassVar[Fields] = TEXT  # those that are there when something is asked of a trained model
-    metrics: ClassVar[tuple[type[Metric], ...]]
-    output_metrics: tuple[
-        type[OutputMetric], ...
-    ] = ()  # of the class all that it may score; of a task what its data has
+    metrics: tuple[
+        type[Metric], ...
+    ]  # like output_metrics of the class all that it may score; of a task what its data has
+    output_metrics: tuple[type[OutputMetric], ...] = ()
     monitor: ClassVar[str]
     hint: ClassVar[str | None] = None  # the verb to try first with a trained model, {run} for its folder; None: predict
     source: Source
