@@ -42,7 +42,8 @@ in and out
   to=FILE                  where the answers go; - is stdout (stdout)
 how
   data.columns.FIELD=COLUMN
-                           what the task's fields are called in the rows (as in training); data.text_column=NAME
+                           what the task's fields are called in the rows (as in training); data.text_column=NAME;
+                           of a member with data of its own task.members.NAME.data.columns.FIELD=COLUMN
   data.encoding=NAME, data.delimiter=SIGN
                            of text and CSV files
   task.eval_batch_size=N   rows that are read side by side; changes the speed
@@ -58,7 +59,7 @@ Values follow Hydra's grammar: put quotes inside the shell's around one with a s
 """
 
 _MAY_CHANGE = ("task", "data", "run", "checkpoint", "device", "member", "input", "to", "allow", "name", "tags")
-_FIELD = re.compile(r"(input|data\.columns)\.[A-Za-z_]")
+_FIELD = re.compile(r"(input|(task\.members\.\w+\.)?data\.columns)\.[A-Za-z_]")
 """What need not be there to be set: null stands in its place."""
 
 

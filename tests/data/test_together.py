@@ -7,7 +7,8 @@ from manyheads.testing import Rows
 
 def make(second: str = "two") -> Together:
     one = Rows({"train": ["a", "b"], "validation": ["c"], "test": ["d"]})
-    other = Rows({"train": [{"text": "x", "label": "l"}, {"text": second, "label": "m"}]})
+    rows = [{"text": text, "label": text} for text in ("x", second, "y", "z", "w", "v")]
+    other = Rows({"train": rows})
     other.ask(Fields(("text",), ("label",)))
     return Together({"one": one, "other": other})
 
@@ -15,7 +16,7 @@ def make(second: str = "two") -> Together:
 def test_texts_are_those_of_all_members() -> None:
     texts = [text for texts in make().texts("train") for text in texts]
     assert texts[:2] == ["a", "b"]
-    assert set(texts[2:]) <= {"x", "two"}
+    assert set(texts[2:]) < {"x", "two", "y", "z", "w", "v"}
     assert next(sizes for _, sizes in make().pieces("validation")) == [1]
 
 

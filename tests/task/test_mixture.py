@@ -125,13 +125,14 @@ def test_a_step_is_of_one_member_and_its_gradient_is_that_members_own(together: 
     network, _ = tiny_network(VOCABULARY)
     task = make({"topics": 1, "text": 2})
     lm = lm_of(task, Members(heads=heads(network.dim)), network, made, steps=6)
-    fit = trainer(tmp_path, max_steps=6, accumulate_grad_batches=together, limit_val_batches=0, gradient_clip_val=1e9)
+    fit = trainer(tmp_path, max_steps=6, accumulate_grad_batches=together, limit_val_batches=0, gradient_clip_val=1e9,
+                  precision="64-true")  # fmt: skip
     fit.fit(lm, datamodule=task)
 
     oracle, other = tiny_network(VOCABULARY)[0], make({"topics": 1, "text": 2})
     other.trainer = fit
     own = Members(heads=heads(oracle.dim))
-    whole = torch.nn.ModuleDict({"network": oracle, "head": own})
+    whole = torch.nn.ModuleDict({"network": oracle, "head": own}).double()
     descent = torch.optim.SGD(whole.parameters(), lr=0.05, weight_decay=0.1)
     loader = iter(other.train_dataloader())
     turns = []
@@ -146,11 +147,11 @@ def test_a_step_is_of_one_member_and_its_gradient_is_that_members_own(together: 
             if parameter.grad is None:
                 assert seen[name] is None, name
             else:
-                torch.testing.assert_close(seen[name], parameter.grad, rtol=1e-4, atol=1e-6)
+                torch.testing.assert_close(seen[name], parameter.grad, rtol=1e-8, atol=1e-12)
         descent.step()
     assert turns == ["text", "topics", "text", "text", "topics", "text"]
     for name, parameter in whole.named_parameters():
-        torch.testing.assert_close(lm.get_parameter(name), parameter, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(lm.get_parameter(name), parameter, rtol=1e-8, atol=1e-12)
 
 
 def test_what_members_found_in_the_data_has_their_places() -> None:

@@ -15,6 +15,7 @@ from manyheads.data.fields import TEXT, Fields
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.stream_loader import StreamLoader
+from manyheads.data.turns import TurnsLoader
 from manyheads.errors import UserError
 from manyheads.head.base import Head
 from manyheads.metric.base import Metric
@@ -30,7 +31,7 @@ class SplitSize(TypedDict):
     tokens: int  # labels, the ends of texts included
 
 
-Loader = ResumableLoader | StreamLoader
+Loader = ResumableLoader | StreamLoader | TurnsLoader
 """What training batches come from: it has a place that can be saved."""
 
 
