@@ -95,7 +95,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(
     """Guards: a member that begins anew, or turns that are others, after a resume; over an epoch's end of each too."""
     more = [WEIGHTS, "++trainer.limit_val_batches=1", "trainer.val_every_n_steps=20", "++optim.schedule=constant",
             "model.dropout=0.1", "callbacks.averaging=ema", f"trainer.accumulate_grad_batches={together}",
-            "task.members.text.pseudo_perplexity_texts=0"]  # fmt: skip
+            "task.members.text.pseudo_perplexity_texts=0", "task.members.text.batch_size=20"]  # fmt: skip
     whole = cli("train", *words, *more, "trainer.max_steps=60")
     assert whole.code == 0, whole.err
     part = cli("train", *words, *more, "trainer.max_steps=4")

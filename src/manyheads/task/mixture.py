@@ -36,7 +36,7 @@ class Mixture(Task):
     Args:
         source: the members' sources together.
         tokenizer: the one that all members have.
-        members: the tasks, by name.
+        members: the tasks by a name of one's own.
         weights: the share of the optimizer steps of each, in any unit; None: as many as an epoch of each has, which go
             evenly into `loss`. One of weight 0 is scored and helps to train the tokenizer, but is not trained on.
 
@@ -53,8 +53,8 @@ class Mixture(Task):
         *,
         source: Source,
         tokenizer: Tokenizer,
-        members: Mapping[str, Task],
-        weights: Mapping[str, Any] | None = None,
+        members: dict[str, Any],
+        weights: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.source = source
