@@ -68,6 +68,20 @@ def test_the_own_yaml_of_a_task_is_read_through_what_it_is_made_of(tmp_path: Pat
     assert chosen == {"head": "members", "model": "encoder", "a": "label", "text": "masked_token"}
 
 
+def test_data_and_tokenizer_of_a_tasks_yaml_are_the_members_and_the_runs(tmp_path: Path) -> None:
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "mine.yaml").write_text(
+        "defaults:\n  - classification\n  - _self_\n  - override /data@_global_.data: ag_news\n"
+        "  - override /tokenizer@_global_.tokenizer: byte\n"
+    )
+    words = ["task=mixture", "+task@task.members.a=mine"]
+    config, choices = compose("train", [*words, TEXT], CONF_DIR, None, str(tmp_path))
+    assert (choices["data"], choices["data@task.members.a.data"], choices["tokenizer"]) == ("pydocs", "ag_news", "bpe")
+    assert "data" not in config.task.members.text
+    both = compose("train", [*words, "+task@task.members.b=mine"], CONF_DIR, None, str(tmp_path)).choices
+    assert both["tokenizer"] == "byte"
+
+
 def test_cfg_shows_the_same_and_needs_no_torch() -> None:
     code = (
         "import sys; from manyheads.cli import main; "
