@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from manyheads import compatibility, ranks
 from manyheads.build import build
 from manyheads.data.source import Source
+from manyheads.data.together import Together
 from manyheads.errors import UserError, check_range, out_of_memory, written
 from manyheads.launch import run_ranks
 from manyheads.lm import LM
@@ -126,8 +127,15 @@ def _source(cfg: DictConfig, before: DictConfig, content: dict[str, Any]) -> tup
     changed = {key for key in {*now, *then} if now.get(key) != then.get(key)}
     if note is None or not changed:
         return source, [note] if note else [], True
-    own = {name for _, name in changed} == {"validation_fraction"}
-    return source if own else source.uncut(), [], own
+    others = {member for member, key in changed if key != "validation_fraction"}
+    return uncut(source, others) if others else source, [], not others
+
+
+def uncut(source: Source, members: Collection[str]) -> Source:
+    """The data for scoring alone; of a mixture that of these members, and that of the others as it is."""
+    if not isinstance(source, Together):
+        return source.uncut()
+    return Together({name: one.uncut() if name in members else one for name, one in source.members.items()})
 
 
 def _data(cfg: DictConfig) -> dict[tuple[str, str], Any]:

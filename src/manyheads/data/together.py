@@ -49,9 +49,6 @@ class Together(Source):
     def reports(self) -> dict[str, Any]:
         return {f"{name}.{file}": report for name, one in self.members.items() for file, report in one.reports.items()}
 
-    def uncut(self) -> Source:
-        return Together({name: member.uncut() for name, member in self.members.items()})
-
     def load(self, split: str) -> Dataset:
         raise AssertionError("rows are read of a member, whose columns they have")
 

@@ -50,7 +50,7 @@ def member_words(composer: Composer, overrides: Sequence[str]) -> list[str]:
         if (name, part) not in said.parts and (part == "head" or part in found)
     ]
     run = {"head": "members"}
-    for group in {group for found in taken.values() for group in found} - {"head"}:
+    for group in sorted({group for found in taken.values() for group in found} - {"head"}):
         wanted = {found.get(group, alone[group]) for found in taken.values()}
         run[group] = wanted.pop() if group in _SHARED and len(wanted) == 1 else alone[group]
     return words + [f"{group}={choice}" for group, choice in run.items() if group not in given]
