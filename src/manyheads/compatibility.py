@@ -61,7 +61,7 @@ def _check_parts(cfg: DictConfig, choices: dict[str, str], kind: str, allow: Ite
 
 
 def _check_members(cfg: DictConfig, choices: dict[str, str], kind: str, allow: Iterable[str]) -> None:
-    pairs = {
+    pairs: dict[str, tuple[Any, Any]] = {
         name: (target_of(one.task, "task", allow), target_of(one.head, "head", allow))
         for name, one in members_of(cfg).items()
     }

@@ -41,7 +41,7 @@ def member_words(composer: Composer, overrides: Sequence[str]) -> list[str]:
         return []
     # the head that the yaml of mixture names is the one that is said here
     given = {*chosen, *({_group(default) for default in defaults if _is_override(default)} - {"head"})}
-    alone = {group: _value(_defaults(composer, composer.verb), group) for group in (*_OWN, *_SHARED)}
+    alone: dict[str, Any] = {group: _value(_defaults(composer, composer.verb), group) for group in (*_OWN, *_SHARED)}
     taken = {member: _taken(composer, task) for member, task in said.tasks.items()}
     words = [
         f"+{part}@task.members.{name}.{part}={found.get(part, alone[part])}"
@@ -49,7 +49,7 @@ def member_words(composer: Composer, overrides: Sequence[str]) -> list[str]:
         for part in _OWN
         if (name, part) not in said.parts and (part == "head" or part in found)
     ]
-    run = {"head": "members"}
+    run: dict[str, Any] = {"head": "members"}
     for group in sorted({group for found in taken.values() for group in found} - {"head"}):
         wanted = {found.get(group, alone[group]) for found in taken.values()}
         run[group] = wanted.pop() if group in _SHARED and len(wanted) == 1 else alone[group]

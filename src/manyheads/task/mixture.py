@@ -64,6 +64,7 @@ class Mixture(Task):
         self.metrics, self.output_metrics = metrics_of(members, self.weights)
         self._first = {name: place * APART for place, name in enumerate(members)}
         self._turns: TurnsLoader | None = None
+        self.while_training = self._reads_while_training()
 
     @property
     def found(self) -> dict[str, dict[str, Any]]:
@@ -80,16 +81,15 @@ class Mixture(Task):
         """The task itself hands them to the members that read some."""
         return self if any(member.outputs for member in self.members.values()) else None
 
-    @property
-    def while_training(self) -> bool:
-        """Whether any member reads outputs in a training's validations."""
-        return any(member.outputs is not None and member.outputs.while_training for member in self.members.values())
-
     def watch(self, monitor: str) -> None:
         """Tells the member whose score it is; the others, that it is none of theirs."""
         for name, member in self.members.items():
             own = {f"val/{name_of(one.name, name)}": f"val/{one.name}" for one in member.output_metrics}
             member.watch(own.get(monitor, Mixture.monitor))
+        self.while_training = self._reads_while_training()
+
+    def _reads_while_training(self) -> bool:
+        return any(member.outputs is not None and member.outputs.while_training for member in self.members.values())
 
     @property
     def summary(self) -> str:
