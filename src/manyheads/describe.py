@@ -137,7 +137,7 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
 
     from manyheads import compatibility
     from manyheads.build import build, complete
-    from manyheads.members import check_settings_of, is_mixture
+    from manyheads.members import check_settings_of, check_single_task
     from manyheads.model import memory, parts, regions
     from manyheads.rebuild import assemble
     from manyheads.run.root import check_root
@@ -148,10 +148,7 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
     check_settings_of(cfg, allow)
     cfg = complete(cfg, allow)
     compatibility.check(cfg, choices, allow)
-    if is_mixture(cfg):
-        raise UserError(
-            "task=mixture: a member's batch costs what its task's does. Set task and head to those of a member."
-        )
+    check_single_task(cfg)
     check_count("task.batch_size", cfg.task.batch_size)
     check_precision(cfg.trainer.precision)
     vocab_size = vocab_size or find_vocabulary(cfg, choices, allow)

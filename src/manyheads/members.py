@@ -65,6 +65,14 @@ def check_settings_of(cfg: DictConfig, allow: Iterable[str] = ()) -> None:
             check_tree(OmegaConf.masked_copy(member, ["task", *PARTS]), allow)
 
 
+def check_single_task(cfg: DictConfig) -> None:
+    """Raises UserError for a mixture, which has no batches of its own that could be counted with."""
+    if is_mixture(cfg):
+        raise UserError(
+            "task=mixture: a member's batch costs what its task's does. Set task, head and model to a member's."
+        )
+
+
 def without_members(cfg: DictConfig) -> DictConfig:
     """The config with a task that has no member."""
     if not is_mixture(cfg):

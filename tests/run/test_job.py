@@ -24,7 +24,10 @@ def test_several_choices_of_one_thing_are_refused(word: str) -> None:
     """Hydra mixes the keys of both yamls into one node, and the last `_target_` wins."""
     with pytest.raises(UserError) as caught:
         check_single(CONFIG, ["seed=2", word])
-    assert str(caught.value) == f"{word}: these would be mixed into one data. Set one, or use -m to run with each."
+    assert str(caught.value) == (
+        f"{word}: these would be mixed into one data. Set one, or use -m to run with each. Several sources in one run are "
+        "data=mixture, see conf/data/mixture.yaml."
+    )
 
 
 def test_several_loggers_and_lists_of_values_are_no_mixture() -> None:
