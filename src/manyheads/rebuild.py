@@ -136,7 +136,8 @@ def load_weights(
     return [
         f"the network starts from {path}; the head{f' of {name}' if name else ''}, {type(now[name]).__name__}, starts anew: "
         f"that run's was {' and '.join(found.__name__ for found in before.values())}"
-        for name in now.keys() - set(kept)
+        for name in now
+        if name not in kept
     ]
 
 
