@@ -88,14 +88,15 @@ def test_each_member_is_scored_by_its_name_and_can_be_asked(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("together", [1, 3])
+@pytest.mark.parametrize(("together", "workers"), [(1, 0), (3, 1)])
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(
-    together: int, words: list[str], cli: Callable[..., Any]
+    together: int, workers: int, words: list[str], cli: Callable[..., Any]
 ) -> None:
     """Guards: a member that begins anew, or turns that are others, after a resume; over an epoch's end of each too."""
     more = [WEIGHTS, "++trainer.limit_val_batches=1", "trainer.val_every_n_steps=20", "++optim.schedule=constant",
             "model.dropout=0.1", "callbacks.averaging=ema", f"trainer.accumulate_grad_batches={together}",
-            "task.members.text.pseudo_perplexity_texts=0", "task.members.text.batch_size=20"]  # fmt: skip
+            "task.members.text.pseudo_perplexity_texts=0", "task.members.text.batch_size=20",
+            f"++task.members.text.num_workers={workers}"]  # fmt: skip
     whole = cli("train", *words, *more, "trainer.max_steps=60")
     assert whole.code == 0, whole.err
     part = cli("train", *words, *more, "trainer.max_steps=4")

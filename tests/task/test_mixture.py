@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ TEXTS = [f"a text {i * i} {'y' * (i % 7)}" for i in range(18)]
 VOCABULARY = byte_tokenizer().vocab_size
 
 
-def make(weights: Mapping[str, Any] | None = None, batch_size: int = 3) -> Mixture:
+def make(weights: dict[str, Any] | None = None, batch_size: int = 3) -> Mixture:
     topics = Rows({"train": TOPICS, "validation": TOPICS[:5], "test": TOPICS[5:9]})
     topics.ask(Classification.fields)
     text = Rows({"train": TEXTS, "validation": TEXTS[:4], "test": TEXTS[4:6]})
@@ -208,7 +207,7 @@ def test_samples_are_of_the_first_member_that_writes() -> None:
         ({"topics": 0, "text": 0}, "task.weights are all 0"),
     ],
 )
-def test_weights_that_are_no_shares(weights: Mapping[str, Any], text: str) -> None:
+def test_weights_that_are_no_shares(weights: dict[str, Any], text: str) -> None:
     with pytest.raises(UserError) as caught:
         make(weights)
     assert text in str(caught.value)
