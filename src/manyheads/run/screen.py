@@ -169,11 +169,18 @@ def tell_scores(
     console: Console, by_split: Mapping[str, Scores], baselines: Mapping[str, Scores], directions: Mapping[str, str],
     monitor: str, weights: str = "",
 ) -> None:  # fmt: skip
-    """The scores of `val` and `test`, those of the baselines beside them, and a line when one of them is better."""
+    """The scores of `val` and `test`, those of the baselines beside them, and a line when one of them is better; of several
+    tasks a line each."""
     test = by_split.get("test", {})
     console.print(scores_table(by_split.get("val", {}), test, weights, baselines))
-    if said := below_baselines(test, baselines, directions, monitor.partition("/")[2]):
-        console.print(Text(said, style="yellow"), soft_wrap=True)
+    members = dict.fromkeys(name.partition("/")[2] for scores in baselines.values() for name in scores)
+    for member in members:
+        own = {
+            rule: {name: value for name, value in scores.items() if name.partition("/")[2] == member}
+            for rule, scores in baselines.items()
+        }
+        if said := below_baselines(test, own, directions, monitor.partition("/")[2]):
+            console.print(Text(said, style="yellow"), soft_wrap=True)
 
 
 def tell_signatures(console: Console, signatures: Mapping[str, Mapping[str, str]]) -> None:
