@@ -59,7 +59,8 @@ def lines(task: ExampleTask, scored: Scored) -> Iterator[Prediction]:
         line["output"] = task.shown(outputs[place])
         line.update(task.details(outputs[place]))
         if targets:
-            line["score"] = {name: values[place] for name, values in kept.items()}
+            # nan: the example has no such score, as a text of one word has no pair of words
+            line["score"] = {name: values[place] for name, values in kept.items() if not math.isnan(values[place])}
         if row in losses:
             line["loss"] = losses[row]
         yield line
