@@ -266,6 +266,7 @@ def _quiet() -> None:
         "does not have many workers",
         "The number of training batches",
         "It is recommended to use `self.log\\(.*sync_dist=True",
+        "when using `ckpt_path`, callbacks used to create",  # a resumed run may leave some out, and says which keys changed
         "`isinstance\\(treespec, LeafSpec\\)`",
     ):
         warnings.filterwarnings("ignore", message=f".*{text}")

@@ -169,6 +169,10 @@ class Task(pl.LightningDataModule, ABC):
         """Sentences for the screen after training: what came of the data."""
         return []
 
+    def of_split(self, split: str, scored: Scored) -> dict[str, float]:
+        """Scores of a split that no batch of it has, once it was scored; none here."""
+        return {}
+
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
         """Scores `<metric>/<part>` of a split that several sources or directions make up; none of a single one."""
         return {}
