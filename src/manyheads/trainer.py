@@ -178,6 +178,7 @@ class _EpochLoop(_TrainingEpochLoop):
         self.owes_validation = False  # of the step after which a resumed run goes on
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        """Makes the validation that a resumed run owes, before its first step."""
         super().on_run_start(data_fetcher)
         if self.owes_validation:
             self.owes_validation = False

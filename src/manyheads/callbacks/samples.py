@@ -78,6 +78,7 @@ class Samples(pl.Callback):
         self.scores = dict(state_dict["scores"])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the texts, prints them and how varied they are, and logs both."""
         if not is_fitting(trainer) or trainer.sanity_checking:
             return
         if not (trainer.is_global_zero or sharded.is_sharded(pl_module)):
