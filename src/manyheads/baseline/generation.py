@@ -1,4 +1,4 @@
-"""The baseline of generation: how often each token stands in train, whatever comes before it."""
+"""The baseline of tasks that tell tokens: how often each is a label in train, whatever is read."""
 
 from __future__ import annotations
 
@@ -28,17 +28,23 @@ def generators(
 
 
 def unigram(train: NDArray[np.int64], test: NDArray[np.int64], num_bytes: int, num_words: int) -> Mapping[str, float]:
-    """The scores, by the names of the task's metrics, of predicting each label by its share of train's labels.
-
-    Counts of both splits, [V] each; one is added to each of train's, so that no token is impossible. `num_bytes` of raw
-    text and `num_words` stand for the labels of the split that is scored.
-    """
-    share = (train + 1) / (train.sum() + len(train))
-    total, labels = float(-(test * np.log(share)).sum()), int(test.sum())
+    """`unigram_of_labels`, and what follows from it for `num_bytes` of raw text and `num_words`, which stand for all labels
+    of the split that is scored."""
+    found = unigram_of_labels(train, test)
+    total = found["loss"] * int(test.sum())
     return {
-        "loss": total / labels,
-        "perplexity": math.exp(total / labels),
+        **found,
         "bits_per_byte": total / math.log(2) / num_bytes,
-        "accuracy": int(test[train.argmax()]) / labels,
         WordPerplexity.name: WordPerplexity().score([total], [num_words]),
     }
+
+
+def unigram_of_labels(train: NDArray[np.int64], test: NDArray[np.int64]) -> Mapping[str, float]:
+    """The scores, by the names of the tasks' metrics, of predicting each label by its share of train's labels.
+
+    Counts of both splits, [V] each; one is added to each of train's, so that no token is impossible.
+    """
+    share = (train + 1) / (train.sum() + len(train))
+    labels = int(test.sum())
+    loss = float(-(test * np.log(share)).sum()) / labels
+    return {"loss": loss, "perplexity": math.exp(loss), "accuracy": int(test[train.argmax()]) / labels}
