@@ -47,6 +47,9 @@ class Prediction(TypedDict, total=False):
     target: Any  # what it should have said
     output: Any  # what it said
     probabilities: dict[str, float]  # of each class, of a task that has classes
+    masks: list[
+        list[dict[str, Any]]
+    ]  # of each mask of the input the likeliest tokens: {"token": text, "probability": p}
     score: dict[str, float]  # of this example, by the names of the metrics that score examples
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, final
 
 import numpy as np
@@ -19,6 +19,8 @@ from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.loss import Loss
 from manyheads.metric.pseudo_perplexity import PseudoPerplexity
 from manyheads.task.altered_texts import AlteredTexts
+from manyheads.task.base import Prediction
+from manyheads.task.mask_filling import filled
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.special import MASK, ids_of, ordinary_ids, special_ids, with_special
 from manyheads.tokenizer.word_starts import WordStarts
@@ -43,6 +45,7 @@ class Masked(AlteredTexts):
         mask_token: what the special token is called; a tokenizer of others may have one, such as BERT's [MASK].
         pseudo_perplexity_texts: of how many texts, the first ones of a split, the pseudo-perplexity is taken at the end, each up
             to `seq_len` tokens; it reads each row once for every token. 0: none.
+        top_k: how many tokens `predict` tells of each mask, the likeliest first.
 
     Raises:
         UserError: a number is out of range; static masks for a stream, whose rows do not come again.
@@ -72,6 +75,7 @@ class Masked(AlteredTexts):
         static_masks: int = 10,
         mask_token: str = MASK,
         pseudo_perplexity_texts: int = 50,
+        top_k: int = 5,
     ) -> None:
         super().__init__(
             source=source, tokenizer=with_special(tokenizer, [mask_token]), seed=seed, batch_size=batch_size,
@@ -82,6 +86,7 @@ class Masked(AlteredTexts):
         check_range("task.random_share", random_share, 0, 1 - mask_share, hint="The upper end is 1 - task.mask_share.")
         check_range("task.static_masks", static_masks, 1)
         check_range("task.pseudo_perplexity_texts", pseudo_perplexity_texts, 0)
+        check_range("task.top_k", top_k, 1)
         static = {"static": static_masks}
         if masking in static and source.stream() is not None:
             raise UserError(
@@ -90,10 +95,13 @@ class Masked(AlteredTexts):
             )
         self.masks = static.get(masking)
         self.settings = [masking, mask_rate, mask_share, random_share, static_masks]
+        self.mask_token = mask_token
+        self.top_k = top_k
         (self.mask_id,) = ids_of(self.tokenizer, [mask_token])
         special = np.zeros(self.tokenizer.vocab_size, bool)
         special[special_ids(self.tokenizer)] = True
-        vocabulary = Vocabulary(self.mask_id, ordinary_ids(self.tokenizer), special)
+        self.ordinary = ordinary_ids(self.tokenizer)
+        vocabulary = Vocabulary(self.mask_id, self.ordinary, special)
         make_words = {"whole_word": WordStarts}
         words = make_words[masking](self.tokenizer) if masking in make_words else None
         self.alter = Masking(vocabulary, rate=mask_rate, masked=mask_share, random=random_share, words=words)
@@ -144,6 +152,14 @@ class Masked(AlteredTexts):
             batch = Batch(input_ids=inputs, labels=labels)
             total += float(head.losses(network(batch), batch).double().sum())
         return total, len(places)
+
+    @property
+    def first_try(self) -> str | None:
+        return f"predict {{run}} 'input.text=\"The function returns the {self.mask_token}.\"'"
+
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """What a trained network puts in the place of each mask of the rows of the test split, in order."""
+        return filled(self, network, head)
 
     def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:
         """The pseudo-perplexity of the rows that were read."""
