@@ -7,10 +7,14 @@ from typing import Any, Literal, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from manyheads.baseline.base import VERSION, Scores, kept
+from manyheads.baseline.masked import bigram
 from manyheads.batch import IGNORE, Batch
 from manyheads.data.altered import Alter
+from manyheads.data.cache import fingerprint
 from manyheads.data.masking import AskedAlone, Masking, Vocabulary
 from manyheads.data.source import Source
 from manyheads.errors import UserError, check_range
@@ -152,6 +156,32 @@ class Masked(AlteredTexts):
             batch = Batch(input_ids=inputs, labels=labels)
             total += float(head.losses(network(batch), batch).double().sum())
         return total, len(places)
+
+    def baselines(self, split: str) -> Scores:
+        """The unigram, and the bigram of the token before each hidden one, as it is read; none where train is a stream."""
+        found = super().baselines(split)
+
+        def compute() -> Scores:
+            pairs = self._pairs("train", scored=False), self._pairs(split, scored=True)
+            return {"bigram": bigram(*pairs, vocab_size=self.tokenizer.vocab_size)}
+
+        key = ["bigram before masks", VERSION, self.made_of, split]
+        return {**found, **kept(fingerprint(*key), compute)} if found else {}
+
+    def _pairs(self, split: str, *, scored: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The token before each hidden one of a split that is scored, as it is read, and the hidden one; of train each two
+        tokens in a row of a text. Before the first token of a row stands a mask."""
+        before, behind = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        assert isinstance(self.alter, Masking)
+        special = self.alter.vocabulary.special
+        for batch in self.altered_rows(split, scored=scored):
+            read, labels = batch["input_ids"].numpy(), batch["labels"].numpy()
+            whole = np.where(labels == IGNORE, read, labels)
+            shown = np.pad(read if scored else whole, ((0, 0), (1, 0)), constant_values=self.mask_id)[:, :-1]
+            wanted = labels != IGNORE if scored else ~special[whole]
+            before.append(shown[wanted])
+            behind.append(whole[wanted])
+        return np.concatenate(before), np.concatenate(behind)
 
     @property
     def first_try(self) -> str | None:
