@@ -69,8 +69,8 @@ def predict_main(argv: Sequence[str]) -> int:
         sys.stdout.write(HELP)
         return EXIT_DONE
     from manyheads.build import CONF_DIR
+    from manyheads.run.base import base_of, setting
     from manyheads.run.compose import hydra_main
-    from manyheads.run.composer import base_of, setting
 
     if setting(argv, "run") is None:
         from manyheads.run.find import run_not_set

@@ -31,9 +31,9 @@ from manyheads.members import data_choice
 from manyheads.model.regions import compile_blocks, recompute_blocks
 from manyheads.rebuild import build_source, build_task, load_weights, rebuild, rebuilt
 from manyheads.run import screen
+from manyheads.run.base import base_of
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.compose import compose
-from manyheads.run.composer import base_of
 from manyheads.run.console import RunConsole
 from manyheads.run.export import export
 from manyheads.run.folder import (
