@@ -114,11 +114,13 @@ class Samples(pl.Callback):
         lm = as_lm(pl_module)
         # every length of the cache would be compiled anew
         prompts = self._prompts or []
+        member = prompts[0].member if prompts else None
+        head = lm.head if member is None else lm.head.of(member)
         sources = [prompt.source for prompt in prompts if prompt.source is not None]
         with torch.compiler.set_stance("force_eager") if is_compiled(lm.network) else contextlib.nullcontext():
             rows = generate(
                 lm.network,
-                lm.head,
+                head,
                 [prompt.ids for prompt in prompts],
                 sources=sources or None,
                 end_id=self.tokenizer.end_id,

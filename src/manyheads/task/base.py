@@ -15,6 +15,7 @@ from manyheads.data.fields import TEXT, Fields
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.stream_loader import StreamLoader
+from manyheads.data.turns import TurnsLoader
 from manyheads.errors import UserError
 from manyheads.head.base import Head
 from manyheads.metric.base import Metric
@@ -30,13 +31,14 @@ class SplitSize(TypedDict):
     tokens: int  # labels, the ends of texts included
 
 
-Loader = ResumableLoader | StreamLoader
+Loader = ResumableLoader | StreamLoader | TurnsLoader
 """What training batches come from: it has a place that can be saved."""
 
 
 class Prediction(TypedDict, total=False):
     """One line of predictions/test.jsonl: what became of an example of the test split."""
 
+    member: str  # of a mixture, the task that the line is of
     id: int  # the example's number in the split, from 0; of texts, those that are empty are not counted
     loss: float  # sum in nats
     losses: list[float]  # of each reply of a dialogue, in nats; `loss` is their sum
@@ -60,6 +62,7 @@ class Shown(NamedTuple):
     ids: list[int]  # what the network goes on from
     source: list[int] | None = None  # what an encoder reads
     ends: frozenset[int] = frozenset()  # tokens that end it, besides the end of a text
+    member: str | None = None  # of a mixture, the task whose head writes it
 
 
 class Scored(NamedTuple):
@@ -83,10 +86,10 @@ class Task(pl.LightningDataModule, ABC):
     refuses: ClassVar[Mapping[str, str]] = {}
     fields: ClassVar[Fields] = TEXT
     asked: ClassVar[Fields] = TEXT  # those that are there when something is asked of a trained model
-    metrics: ClassVar[tuple[type[Metric], ...]]
-    output_metrics: tuple[
-        type[OutputMetric], ...
-    ] = ()  # of the class all that it may score; of a task what its data has
+    metrics: tuple[
+        type[Metric], ...
+    ]  # like output_metrics of the class all that it may score; of a task what its data has
+    output_metrics: tuple[type[OutputMetric], ...] = ()
     monitor: ClassVar[str]
     hint: ClassVar[str | None] = None  # the verb to try first with a trained model, {run} for its folder; None: predict
     source: Source
