@@ -120,8 +120,8 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def from_overrides(words: Sequence[str] = (), *, config_dir: str | None = None) -> Description:
     """What `manyheads model WORDS` tells, as numbers. Raises UserError."""
     from manyheads.build import CONF_DIR
+    from manyheads.run.base import base_of
     from manyheads.run.compose import compose
-    from manyheads.run.composer import base_of
 
     given = [word for word in words if word.startswith("vocab_size=")]
     words = [word for word in words if word not in given]

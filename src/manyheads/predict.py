@@ -26,7 +26,8 @@ usage: manyheads predict run=FOLDER input=FILE [to=FILE] [KEY=VALUE ...]
 A row has the columns that the run's task reads; the column of what it should say may be missing. The answers are
 JSON lines in the order of the rows: id (the row's number), input, output, of classes their probabilities, and where
 the row has a target, target, loss and score. A run of task=generation writes nothing: its lines have loss, tokens,
-bytes and bits_per_byte of each text. Defaults are in parentheses.
+bytes and bits_per_byte of each text. A run of task=masked fills the masks of each text, written as task.mask_token
+(<|mask|>): output is the filled text, masks the likeliest tokens of each. Defaults are in parentheses.
 
 where from
   run=FOLDER               a run folder (`manyheads runs` lists them) or a checkpoint file
@@ -52,6 +53,7 @@ how
 examples
   manyheads predict run=outputs/runs/NAME input=rows.jsonl to=answers.jsonl
   manyheads predict run=NAME 'input.text="Is the file open?"'
+  manyheads predict run=NAME 'input.text="The file is <|mask|>."' task.top_k=3
   manyheads predict run=NAME input=rows.csv data.columns.source=de task.num_beams=1
   cat rows.jsonl | manyheads predict run=NAME input=- > answers.jsonl
 
@@ -69,8 +71,8 @@ def predict_main(argv: Sequence[str]) -> int:
         sys.stdout.write(HELP)
         return EXIT_DONE
     from manyheads.build import CONF_DIR
+    from manyheads.run.base import base_of, setting
     from manyheads.run.compose import hydra_main
-    from manyheads.run.composer import base_of, setting
 
     if setting(argv, "run") is None:
         from manyheads.run.find import run_not_set

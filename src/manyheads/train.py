@@ -18,6 +18,7 @@ from manyheads.atomic import clear_unfinished
 from manyheads.build import CONF_DIR, build, target_of
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
 from manyheads.callbacks.interrupt import resume_command
+from manyheads.callbacks.samples import scores_of_best
 from manyheads.callbacks.throughput import Throughput
 from manyheads.checked import check_countable, checked
 from manyheads.data.source import Source
@@ -31,9 +32,9 @@ from manyheads.members import data_choice
 from manyheads.model.regions import compile_blocks, recompute_blocks
 from manyheads.rebuild import build_source, build_task, load_weights, rebuild, rebuilt
 from manyheads.run import screen
+from manyheads.run.base import base_of
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.compose import compose
-from manyheads.run.composer import base_of
 from manyheads.run.console import RunConsole
 from manyheads.run.export import export
 from manyheads.run.folder import (
@@ -203,15 +204,15 @@ def _fit(
 ) -> Results:  # fmt: skip
     """Trains, scores and exports the best weights, and leaves results.json and the loggers closed, however it ends. That it
     is done is written when all else is there: until then a run that was killed can be resumed."""
-    loggers, scores = list(trainer.loggers), dict[str, float]()
-    clock = next(callback for callback in trainer.callbacks if isinstance(callback, Throughput))  # type: ignore[attr-defined]
+    loggers, callbacks, scores = list(trainer.loggers), list(trainer.callbacks), dict[str, float]()  # type: ignore[attr-defined]
+    clock = next(callback for callback in callbacks if isinstance(callback, Throughput))
     record.loggers = loggers
     record.write("running", lm)
     try:
         trainer.fit(lm, datamodule=task, ckpt_path=checkpoint, weights_only=True)
         scores = score(trainer, lm, task, record.folder.checkpoint("best"))
         record.provenance["notes"] += task.closing_notes
-        record.signatures = signatures(task)
+        record.signatures, record.samples = signatures(task), scores_of_best(callbacks)
         if ranks.is_first():
             write_predictions(record.folder.predictions, task, lm)
             pages = write_pages(record.folder, task, lm)

@@ -104,7 +104,7 @@ def _unknown(error: BaseException, overrides: list[str], composer: Composer | No
         return f"{word}: write {found.key}.{found.missing}=VALUE on its own."
     if found.missing in found.names or not found.names:
         single = f"{found.parent}.{found.missing}".lstrip(".") if found.names else found.parent
-        return f"{word}: {single} is a single value and has no settings of its own."
+        return f"{word}: {single} is a single value or null here, and has no settings of its own."
     groups = composer.groups() if composer and not found.parent else []
     if found.missing in groups:
         taken_out = next((word for word in overrides if word.lstrip("~").partition("=")[0] == found.missing), "")

@@ -141,7 +141,10 @@ def scores_table(val: Scores, test: Scores, weights: str = "", baselines: Mappin
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+    """Four decimals; from a million on, where a table would have no room for them, also a power of ten."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4e}"
 
 
 def below_baselines(

@@ -49,6 +49,9 @@ class Prediction(TypedDict, total=False):
     target: Any  # what it should have said
     output: Any  # what it said
     probabilities: dict[str, float]  # of each class, of a task that has classes
+    masks: list[
+        list[dict[str, Any]]
+    ]  # of each mask of the input the likeliest tokens: {"token": text, "probability": p}
     score: dict[str, float]  # of this example, by the names of the metrics that score examples
 
 
@@ -171,6 +174,10 @@ class Task(pl.LightningDataModule, ABC):
     def closing_notes(self) -> list[str]:
         """Sentences for the screen after training: what came of the data."""
         return []
+
+    def of_split(self, split: str, scored: Scored) -> dict[str, float]:
+        """Scores of a split that no batch of it has, once it was scored; none here."""
+        return {}
 
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
         """Scores `<metric>/<part>` of a split that several sources or directions make up; none of a single one."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from manyheads.baseline.base import VERSION, Scores, kept
+from manyheads.baseline.masked import bigram
 from manyheads.batch import IGNORE, Batch
 from manyheads.data.altered import Alter
+from manyheads.data.cache import fingerprint
 from manyheads.data.masking import AskedAlone, Masking, Vocabulary
 from manyheads.data.source import Source
 from manyheads.errors import UserError, check_range
@@ -19,6 +23,8 @@ from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.loss import Loss
 from manyheads.metric.pseudo_perplexity import PseudoPerplexity
 from manyheads.task.altered_texts import AlteredTexts
+from manyheads.task.base import Prediction
+from manyheads.task.mask_filling import filled
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.special import MASK, ids_of, ordinary_ids, special_ids, with_special
 from manyheads.tokenizer.word_starts import WordStarts
@@ -43,6 +49,7 @@ class Masked(AlteredTexts):
         mask_token: what the special token is called; a tokenizer of others may have one, such as BERT's [MASK].
         pseudo_perplexity_texts: of how many texts, the first ones of a split, the pseudo-perplexity is taken at the end, each up
             to `seq_len` tokens; it reads each row once for every token. 0: none.
+        top_k: how many tokens `predict` tells of each mask, the likeliest first.
 
     Raises:
         UserError: a number is out of range; static masks for a stream, whose rows do not come again.
@@ -72,6 +79,7 @@ class Masked(AlteredTexts):
         static_masks: int = 10,
         mask_token: str = MASK,
         pseudo_perplexity_texts: int = 50,
+        top_k: int = 5,
     ) -> None:
         super().__init__(
             source=source, tokenizer=with_special(tokenizer, [mask_token]), seed=seed, batch_size=batch_size,
@@ -82,6 +90,7 @@ class Masked(AlteredTexts):
         check_range("task.random_share", random_share, 0, 1 - mask_share, hint="The upper end is 1 - task.mask_share.")
         check_range("task.static_masks", static_masks, 1)
         check_range("task.pseudo_perplexity_texts", pseudo_perplexity_texts, 0)
+        check_range("task.top_k", top_k, 1)
         static = {"static": static_masks}
         if masking in static and source.stream() is not None:
             raise UserError(
@@ -90,10 +99,13 @@ class Masked(AlteredTexts):
             )
         self.masks = static.get(masking)
         self.settings = [masking, mask_rate, mask_share, random_share, static_masks]
+        self.mask_token = mask_token
+        self.top_k = top_k
         (self.mask_id,) = ids_of(self.tokenizer, [mask_token])
         special = np.zeros(self.tokenizer.vocab_size, bool)
         special[special_ids(self.tokenizer)] = True
-        vocabulary = Vocabulary(self.mask_id, ordinary_ids(self.tokenizer), special)
+        self.ordinary = ordinary_ids(self.tokenizer)
+        vocabulary = Vocabulary(self.mask_id, self.ordinary, special)
         make_words = {"whole_word": WordStarts}
         words = make_words[masking](self.tokenizer) if masking in make_words else None
         self.alter = Masking(vocabulary, rate=mask_rate, masked=mask_share, random=random_share, words=words)
@@ -144,6 +156,40 @@ class Masked(AlteredTexts):
             batch = Batch(input_ids=inputs, labels=labels)
             total += float(head.losses(network(batch), batch).double().sum())
         return total, len(places)
+
+    def baselines(self, split: str) -> Scores:
+        """The unigram, and the bigram of the token before each hidden one, as it is read; none where train is a stream."""
+        found = super().baselines(split)
+
+        def compute() -> Scores:
+            pairs = self._pairs("train", scored=False), self._pairs(split, scored=True)
+            return {"bigram": bigram(*pairs, vocab_size=self.tokenizer.vocab_size)}
+
+        key = ["bigram before masks", VERSION, self.made_of, split]
+        return {**found, **kept(fingerprint(*key), compute)} if found else {}
+
+    def _pairs(self, split: str, *, scored: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The token before each hidden one of a split that is scored, as it is read, and the hidden one; of train each two
+        tokens in a row of a text. Before the first token of a row stands a mask."""
+        before, behind = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        assert isinstance(self.alter, Masking)
+        special = self.alter.vocabulary.special
+        for batch in self.altered_rows(split, scored=scored):
+            read, labels = batch["input_ids"].numpy(), batch["labels"].numpy()
+            whole = np.where(labels == IGNORE, read, labels)
+            shown = np.pad(read if scored else whole, ((0, 0), (1, 0)), constant_values=self.mask_id)[:, :-1]
+            wanted = labels != IGNORE if scored else ~special[whole]
+            before.append(shown[wanted])
+            behind.append(whole[wanted])
+        return np.concatenate(before), np.concatenate(behind)
+
+    @property
+    def first_try(self) -> str | None:
+        return f"predict {{run}} 'input.text=\"The function returns the {self.mask_token}.\"'"
+
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """What a trained network puts in the place of each mask of the rows of the test split, in order."""
+        return filled(self, network, head)
 
     def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:
         """The pseudo-perplexity of the rows that were read."""
