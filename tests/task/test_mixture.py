@@ -97,7 +97,7 @@ def scored(tmp_path: Path) -> tuple[Mixture, LM, Members]:
 def test_scores_of_a_member_are_those_of_the_member_alone(scored: Any, tmp_path: Path) -> None:
     task, lm, head = scored
     found = lm.scores
-    names = set()
+    names, later = set(), set()
     for name, member in task.members.items():
         alone = lm_of(member, head.of(name), lm.network)
         trainer(tmp_path).test(alone, datamodule=member, verbose=False)
@@ -112,9 +112,13 @@ def test_scores_of_a_member_are_those_of_the_member_alone(scored: Any, tmp_path:
             dict(line) for line in member.predictions(own)
         ]
         assert lines
+        for metric, value in member.of_split("test", own).items():
+            assert task.of_split("test", whole)[f"{metric}/{name}"] == pytest.approx(value, rel=1e-9)
+            later.add(f"test/{metric}/{name}")
     assert set(found) == names | {"test/loss"}
     assert found["test/loss"] == pytest.approx((found["test/loss/topics"] + found["test/loss/text"]) / 2)
-    assert {metric.name for metric in (*task.metrics, *task.output_metrics)} == {n.removeprefix("test/") for n in found}
+    assert {f"test/{metric.name}" for metric in (*task.metrics, *task.output_metrics)} == {*found, *later}
+    assert later == {"test/perplexity_per_word/text"}
 
 
 @pytest.mark.parametrize("together", [1, 2])

@@ -142,12 +142,16 @@ class Mixture(Task):
         passes = ", ".join(f"{name} {count:.2f} times" for name, count in self._turns.passes().items())
         return [f"training went through {passes}", *told]
 
+    def of_split(self, split: str, scored: Scored) -> dict[str, float]:
+        """Those of the members."""
+        return self._named({name: one.of_split(split, self._part(scored, name)) for name, one in self.members.items()})
+
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
-        return {
-            name_of(metric, name): score
-            for name, member in self.members.items()
-            for metric, score in member.by_source(split, self._part(scored, name)).items()
-        }
+        """Those of the members, as `<metric>/<member>/<part>`."""
+        return self._named({name: one.by_source(split, self._part(scored, name)) for name, one in self.members.items()})
+
+    def _named(self, scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        return {name_of(metric, name): score for name, found in scores.items() for metric, score in found.items()}
 
     @property
     def tokens_per_epoch(self) -> int:
