@@ -23,12 +23,16 @@ from manyheads.tokenizer.base import Tokenizer
 
 
 def build_task(cfg: DictConfig, source: Source, tokenizer: Tokenizer) -> Task:
-    """The task that a config describes, told what kind of network there is and what its head reads of a batch."""
+    """The task that a config describes, told what kind of network there is and what its head reads of a batch. Raises
+    UserError when its rows can be longer than the network's positions."""
     network = assemble_network(cfg, tokenizer.vocab_size, cfg.allow)
     live = {"source": source, "tokenizer": tokenizer, "seed": cfg.seed, "kind": network.kind}
     live["reads"] = target_of(cfg.head, "head", cfg.allow).reads  # type: ignore[attr-defined]
     known = parameters(target_of(cfg.task, "task", cfg.allow))
-    return build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
+    task = build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
+    if most := getattr(network, "max_positions", None):
+        task.check_positions(most)
+    return task
 
 
 def assemble_network(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> nn.Module:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
 
 BASE = "train data=json data.path={corpus} tokenizer=byte logger=csv "
 BLIND = "train data=json data.path=nowhere/at/all.jsonl tokenizer=byte logger=csv "
@@ -85,3 +90,11 @@ def folders_of(fault: Fault, run: Path) -> list[Path]:
     """The run folders that the command made or went on with."""
     resumed = [run] if fault.failed and fault.words.startswith(RESUME) else []
     return [*resumed, *(path for path in Path("outputs/runs").glob("*") if path.is_dir())]
+
+
+def process(words: Sequence[str], **environ: str) -> subprocess.CompletedProcess[str]:
+    """A command line as a process: train.py and eval.py for their verbs, the module for the others."""
+    script = ROOT / f"{words[0]}.py"
+    start = [str(script), *words[1:]] if script.is_file() else ["-m", "manyheads", *words]
+    command = [sys.executable, *start]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environ})

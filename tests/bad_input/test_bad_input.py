@@ -14,13 +14,11 @@ from typing import Any
 
 import pytest
 
-from .faults import BASE, BLIND, SMALL, Fault, check_left, check_said, content, folders_of, prepared
+from .faults import BASE, BLIND, SMALL, Fault, check_left, check_said, content, folders_of, prepared, process
 from .of_data import DATA, JSONL
 from .of_runs import MACHINE, RUNS
 from .of_settings import NAMES, RANGES, SHAPES, TYPES
 from .planted import file
-
-ROOT = Path(__file__).parents[2]
 
 FAULTS = {fault.id: fault for fault in (*NAMES, *TYPES, *RANGES, *SHAPES, *DATA, *RUNS, *MACHINE)}
 
@@ -63,14 +61,6 @@ def test_a_mistake_is_told_in_two_lines_and_leaves_nothing_that_looks_whole(
         check_left(fault, folders_of(fault, run))
     if not fault.failed and before:
         assert content(run) == before
-
-
-def process(words: Sequence[str], **environ: str) -> subprocess.CompletedProcess[str]:
-    """A command line as a process: train.py and eval.py for their verbs, the module for the others."""
-    script = ROOT / f"{words[0]}.py"
-    start = [str(script), *words[1:]] if script.is_file() else ["-m", "manyheads", *words]
-    command = [sys.executable, *start]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environ})
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ class WrittenAnswers(TextToText):
     output_metrics = answers.SCORES
     source_field = "question"
     target_field = "answers"
+    never_empty = frozenset()
 
     def __init__(
         self,
