@@ -125,6 +125,8 @@ CLASSES = [
         ("one row in train", r"data \(.*\): train has one class alone, odd\.", only("train", 1), ()),
         ("null label", r"row 2 of train has no label\. Leave it out, or mend it", once("label", None), ()),
         ("null label in test", r"row 1 of test: label=null names no class\. Mend the row, or leave it out", once("label", None, "test", 1), ()),
+        ("numbers for text_pair", r"row 0 of train: text_pair=7 is no text\. Mend the row", everywhere("text_pair", 7), ()),
+        ("null text_pair", None, both(everywhere("text_pair", "a"), once("text_pair", None)), ()),
         ("one class only in test", None, lambda splits: [one.update(label="odd") for one in splits["test"]], ()),
         ("labels that are numbers", None, everywhere("label", lambda row: len(row["text"]) % 2), ()),
     )

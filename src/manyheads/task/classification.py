@@ -146,7 +146,7 @@ class Classification(ExampleTask):
         texts = self.tokenizer.encode_batch([text or "" for text in rows["text"]])
         pairs: Sequence[list[int] | None] = [None] * len(texts)
         if "text_pair" in rows:
-            pairs = self.tokenizer.encode_batch([text or "" for text in rows["text_pair"]])
+            pairs = self.tokenizer.encode_batch(_second_texts(rows["text_pair"]))
         made = [self._tokens(text, pair) for text, pair in zip(texts, pairs, strict=True)]
         classes = self._all_classes(rows["label"]) if "label" in rows else None
         columns = {**self.form.encoded([tokens for tokens, _ in made], classes), "lost": [[lost] for _, lost in made]}
@@ -247,6 +247,14 @@ class Classification(ExampleTask):
         counts = Counter(self.store("train")["classes"].values.tolist())
         total = sum(counts.values())
         return [total / (len(self.labels) * max(1, counts[number])) for number in range(len(self.labels))]
+
+
+def _second_texts(values: Sequence[Any]) -> list[str]:
+    """Those of pairs; a missing one is the empty text. Raises RowError for what is no text."""
+    for row, value in enumerate(values):
+        if not isinstance(value, str | None):
+            raise RowError(row, f"text_pair={written(value)} is no text")
+    return [value or "" for value in values]
 
 
 def _labels_of(source: Source) -> list[str]:
