@@ -22,6 +22,7 @@ from pytorch_lightning.plugins.precision import DoublePrecision
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from manyheads import ranks
+from manyheads.allocator import keep_freed_memory
 from manyheads.callbacks.trace import Trace
 from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.marks import builder
@@ -154,6 +155,7 @@ def trainer(
         enable_autolog_hparams=False,
     )
     set_threads(threads)
+    keep_freed_memory()
     made.fit_loop.epoch_loop = _EpochLoop(made, val_every_n_steps, max_steps=made.max_steps)
     return made
 
