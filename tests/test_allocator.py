@@ -11,8 +11,8 @@ import torch
 from manyheads.allocator import keep_freed_memory
 
 print(keep_freed_memory())
-for n in range(6):
-    if n == 1:
+for n in range(15):
+    if n == 10:  # by then the heap has the places that a step needs
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     step = [torch.ones(5_000_000) for _ in range(4)]  # 20 MB each, all freed at once
     del step

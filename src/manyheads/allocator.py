@@ -24,4 +24,4 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc" or any(os.environ.get(name) for name in _VARIABLES):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(name, LIMIT) for name in (TRIM_THRESHOLD, MMAP_THRESHOLD)])
+    return bool(mallopt(TRIM_THRESHOLD, LIMIT)) & bool(mallopt(MMAP_THRESHOLD, LIMIT))

@@ -180,6 +180,7 @@ class _EpochLoop(_TrainingEpochLoop):
         self.owes_validation = False  # of the step after which a resumed run goes on
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        """Makes the validation that a resumed run owes, before its first step."""
         super().on_run_start(data_fetcher)
         if self.owes_validation:
             self.owes_validation = False
@@ -268,6 +269,7 @@ def _quiet() -> None:
         "does not have many workers",
         "The number of training batches",
         "It is recommended to use `self.log\\(.*sync_dist=True",
+        "when using `ckpt_path`, callbacks used to create",  # a resumed run may leave some out, and says which keys changed
         "`isinstance\\(treespec, LeafSpec\\)`",
     ):
         warnings.filterwarnings("ignore", message=f".*{text}")

@@ -80,14 +80,13 @@ def test_a_run_is_scored_as_it_was_and_goes_on_as_if_never_stopped(
 
 
 def test_a_classifier_starts_from_the_network_alone(words: list[str], cli: Callable[..., Any]) -> None:
-    """The same numbers where nothing is trained: the rest of the network is the masked run's, the head is new."""
+    """The same numbers where nothing is trained: the network is the masked run's, in its shape, the head is new."""
     before = cli("train", *words)
     assert before.code == 0, before.err
     rows = [{"text": f"{word} text", "label": label} for word, label in (("good", "yes"), ("bad", "no"))] * 8
     Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    shape = ["model=encoder", "model.dim=16", "model.num_layers=1", "model.num_heads=2", "logger=csv"]
     data = ["data=json", "data.path={train: rows.jsonl, validation: rows.jsonl, test: rows.jsonl}"]
-    done = cli("train", *data, "task=classification", "head=label", *shape, f"init={before.folder}",
+    done = cli("train", *data, "task=classification", "head=label", "logger=csv", f"init={before.folder}",
                "trainer.max_steps=1", "optim=sgd", "++optim.lr=1e-30", "++callbacks.samples=0")  # fmt: skip
     assert done.code == 0, done.err
     note = "the head, Label, starts anew: that run's was MaskedToken"

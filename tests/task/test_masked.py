@@ -212,3 +212,16 @@ def test_texts_without_a_pair_are_told(texts: list[str]) -> None:
     splits = dict.fromkeys(("train", "validation", "test"), texts)
     with pytest.raises(UserError, match=r"task.next_sentence=true: data \(rows\): train has no two texts of which one"):
         make(splits, next_sentence=True, seq_len=16).prepare()
+
+
+def test_the_bigram_sees_what_the_network_reads() -> None:
+    """Guards a hidden token that is looked up behind a token that the network does not see. Train has each pair of a, b, c
+    once or twice; of test every token is hidden but the end, so that behind a mask only how often a token is counts."""
+    splits = {"train": ["abc", "ab"], "validation": ["abc"], "test": ["ab"]}
+    found = make(splits, mask_rate=1.0, mask_share=1.0, random_share=0.0).baselines("test")
+    counts, size = {"a": 2, "b": 2}, 258
+    share = {text: (count + 1) / (5 + size) for text, count in counts.items()}
+    # "a" stands behind the end token, as in both texts of train, and "b" behind a mask
+    loss = -math.log((2 + 20 * share["a"]) / (2 + 20)) - math.log(share["b"])
+    assert found["bigram"] == {"loss": pytest.approx(loss / 2), "accuracy": 0.5}
+    assert list(found) == ["unigram", "bigram"]

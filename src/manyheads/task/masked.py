@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, cast, final
 
 import numpy as np
@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from manyheads.baseline.base import VERSION, Scores, kept
+from manyheads.baseline.masked import bigram
 from manyheads.batch import IGNORE, Batch
 from manyheads.data.altered import Alter
+from manyheads.data.cache import fingerprint
 from manyheads.data.masking import AskedAlone, Masking, Vocabulary
 from manyheads.data.next_sentence import MARKS, Pairs, Sentences, sentence_ends
 from manyheads.data.source import SPLITS, Source
@@ -24,6 +27,8 @@ from manyheads.metric.next_sentence import NextSentenceAccuracy
 from manyheads.metric.output import OutputMetric
 from manyheads.metric.pseudo_perplexity import PseudoPerplexity
 from manyheads.task.altered_texts import AlteredTexts
+from manyheads.task.base import Prediction
+from manyheads.task.mask_filling import filled
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.special import MASK, ids_of, ordinary_ids, special_ids, with_special
 from manyheads.tokenizer.word_starts import WordStarts
@@ -52,6 +57,7 @@ class Masked(AlteredTexts):
             the first (Devlin et al. 2019, section 3.1 and appendix A.2): see `Pairs`. They are not packed. The head gets the
             two classes; what it learns is the mean loss of hidden tokens plus that of pairs, in each batch. The loss of
             validation and test is that of hidden tokens, in the second texts too.
+        top_k: how many tokens `predict` tells of each mask, the likeliest first.
 
     Raises:
         UserError: a number is out of range; static masks for a stream, whose rows do not come again; pairs of a stream, or of
@@ -83,6 +89,7 @@ class Masked(AlteredTexts):
         mask_token: str = MASK,
         pseudo_perplexity_texts: int = 50,
         next_sentence: bool = False,
+        top_k: int = 5,
     ) -> None:
         super().__init__(
             source=source, tokenizer=with_special(tokenizer, [mask_token]), seed=seed, batch_size=batch_size,
@@ -93,6 +100,7 @@ class Masked(AlteredTexts):
         check_range("task.random_share", random_share, 0, 1 - mask_share, hint="The upper end is 1 - task.mask_share.")
         check_range("task.static_masks", static_masks, 1)
         check_range("task.pseudo_perplexity_texts", pseudo_perplexity_texts, 0)
+        check_range("task.top_k", top_k, 1)
         static = {"static": static_masks}
         if masking in static and source.stream() is not None:
             raise UserError(
@@ -101,10 +109,13 @@ class Masked(AlteredTexts):
             )
         self.masks = static.get(masking)
         self.settings = [masking, mask_rate, mask_share, random_share, static_masks, *[next_sentence] * next_sentence]
+        self.mask_token = mask_token
+        self.top_k = top_k
         (self.mask_id,) = ids_of(self.tokenizer, [mask_token])
         special = np.zeros(self.tokenizer.vocab_size, bool)
         special[special_ids(self.tokenizer)] = True
-        vocabulary = Vocabulary(self.mask_id, ordinary_ids(self.tokenizer), special)
+        self.ordinary = ordinary_ids(self.tokenizer)
+        vocabulary = Vocabulary(self.mask_id, self.ordinary, special)
         make_words = {"whole_word": WordStarts}
         words = make_words[masking](self.tokenizer) if masking in make_words else None
         self.alter = Masking(vocabulary, rate=mask_rate, masked=mask_share, random=random_share, words=words)
@@ -139,7 +150,7 @@ class Masked(AlteredTexts):
     def _sentences(self, split: str) -> Sentences:
         return Sentences(self.store(split), self.ends, self.tokenizer.end_id)
 
-    def _pairs(self, split: str, documents: NDArray[np.int64]) -> Pairs:
+    def _paired(self, split: str, documents: NDArray[np.int64]) -> Pairs:
         assert self.alter is not None
         return Pairs(self.alter, self._sentences(split), documents, room=self.seq_len - MARKS)
 
@@ -154,7 +165,7 @@ class Masked(AlteredTexts):
 
     def trained_by(self, documents: NDArray[np.int64]) -> Alter:
         """Masks, of pairs where they are asked for."""
-        return self._pairs("train", documents) if self.next_sentence else super().trained_by(documents)
+        return self._paired("train", documents) if self.next_sentence else super().trained_by(documents)
 
     def watch(self, monitor: str) -> None:
         """Reading a row once for each token takes long: a training does it at its end, unless that score is monitored."""
@@ -176,7 +187,7 @@ class Masked(AlteredTexts):
         """Masks, and says of which rows each token is asked for alone: the first ones of the first texts."""
         assert isinstance(self.alter, Masking)
         if self.next_sentence:
-            return self._pairs(split, self.scored_segments(split).document)
+            return self._paired(split, self.scored_segments(split).document)
         if not self.pseudo_perplexity_texts:
             return self.alter
         document = self.scored_segments(split).document
@@ -211,6 +222,40 @@ class Masked(AlteredTexts):
             batch = Batch(input_ids=inputs, labels=labels)
             total += float(head.losses(network(batch), batch).double().sum())
         return total, len(places)
+
+    def baselines(self, split: str) -> Scores:
+        """The unigram, and the bigram of the token before each hidden one, as it is read; none where train is a stream."""
+        found = super().baselines(split)
+
+        def compute() -> Scores:
+            pairs = self._pairs("train", scored=False), self._pairs(split, scored=True)
+            return {"bigram": bigram(*pairs, vocab_size=self.tokenizer.vocab_size)}
+
+        key = ["bigram before masks", VERSION, self.made_of, split]
+        return {**found, **kept(fingerprint(*key), compute)} if found else {}
+
+    def _pairs(self, split: str, *, scored: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The token before each hidden one of a split that is scored, as it is read, and the hidden one; of train each two
+        tokens in a row of a text. Before the first token of a row stands a mask."""
+        before, behind = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        assert isinstance(self.alter, Masking)
+        special = self.alter.vocabulary.special
+        for batch in self.altered_rows(split, scored=scored):
+            read, labels = batch["input_ids"].numpy(), batch["labels"].numpy()
+            whole = np.where(labels == IGNORE, read, labels)
+            shown = np.pad(read if scored else whole, ((0, 0), (1, 0)), constant_values=self.mask_id)[:, :-1]
+            wanted = labels != IGNORE if scored else ~special[whole]
+            before.append(shown[wanted])
+            behind.append(whole[wanted])
+        return np.concatenate(before), np.concatenate(behind)
+
+    @property
+    def first_try(self) -> str | None:
+        return f"predict {{run}} 'input.text=\"The function returns the {self.mask_token}.\"'"
+
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """What a trained network puts in the place of each mask of the rows of the test split, in order."""
+        return filled(self, network, head)
 
     def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:
         """The scores of the rows that were read."""

@@ -184,7 +184,7 @@ class TextToText(ExampleTask):
         rows = self.source.rows("validation")[store.rows[chosen].tolist()]
         batch = self.layout({name: [store[name][int(i)] for i in chosen] for name in store.columns})
         prompts, sources = self.layout.asked(batch)
-        texts = self.inputs(rows)
+        texts = self.sources(rows)
         found = zip(texts, prompts, sources or [None] * len(texts), strict=True)
         return [Shown(f"{text}\n", prompt, source) for text, prompt, source in found]
 
