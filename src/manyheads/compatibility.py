@@ -16,6 +16,7 @@ from manyheads.errors import UserError, check_range
 from manyheads.members import members_of, named, naming, places_of
 from manyheads.metric.members import metrics_of
 from manyheads.model.regions import check_blocks
+from manyheads.signature import parameters
 
 PLACEHOLDER_VOCABULARY = 1024
 
@@ -168,9 +169,10 @@ def check_shape(cfg: DictConfig, allow: Iterable[str] = ()) -> nn.Module:
 def check_length(cfg: DictConfig, network: Any) -> None:
     """Raises UserError when rows are longer than the network has positions."""
     longest = getattr(network, "max_positions", None)
+    known = parameters(form_of(cfg))
     for name in ("seq_len", "max_tokens"):
         length = cfg.task.get(name)
-        if length is None or longest is None:
+        if length is None or longest is None or name not in known:
             continue
         check_range(f"task.{name}", length, 1)
         if length > longest:
@@ -182,6 +184,14 @@ def check_length(cfg: DictConfig, network: Any) -> None:
                     else f", or model.max_positions={length}."
                 )
             )
+
+
+def form_of(cfg: DictConfig) -> Any:
+    """The class of the task; of a task with a form for each head, that of the form."""
+    allow = list(cfg.get("allow", []))
+    task: Any = target_of(cfg.task, "task", allow)
+    reads = getattr(target_of(cfg.head, "head", allow), "reads", None)
+    return getattr(task, "by_reads", {}).get(reads, task)
 
 
 def _nodes(group: str, dirs: Iterable[Path]) -> dict[str, DictConfig]:

@@ -47,7 +47,8 @@ def build_source(cfg: DictConfig, fields: str = "fields") -> Source:
 
 
 def build_task(cfg: DictConfig, source: Source, tokenizer: Tokenizer) -> Task:
-    """The task that a config describes, told what kind of network there is and what its head reads of a batch."""
+    """The task that a config describes, told what kind of network there is and what its head reads of a batch. Raises
+    UserError when its rows can be longer than the network's positions."""
     if members := members_of(cfg):
         assert isinstance(source, Together)
         return _build_mixture(cfg, members, source, tokenizer)
@@ -55,7 +56,10 @@ def build_task(cfg: DictConfig, source: Source, tokenizer: Tokenizer) -> Task:
     live = {"source": source, "tokenizer": tokenizer, "seed": cfg.seed, "kind": network.kind}
     live["reads"] = target_of(cfg.head, "head", cfg.allow).reads  # type: ignore[attr-defined]
     known = parameters(target_of(cfg.task, "task", cfg.allow))
-    return build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
+    task = build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
+    if most := getattr(network, "max_positions", None):
+        task.check_positions(most)
+    return task
 
 
 def _build_mixture(cfg: DictConfig, members: dict[str, DictConfig], source: Together, tokenizer: Tokenizer) -> Task:

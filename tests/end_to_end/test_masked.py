@@ -40,13 +40,27 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "scores"),
+    [
+        ([], {"loss", "accuracy", "pseudo_perplexity"}),
+        (["task.next_sentence=true", "model.token_types=2"], {"loss", "accuracy", "next_sentence_accuracy"}),
+    ],
+    ids=["texts", "pairs"],
+)
 def test_a_run_is_scored_as_it_was_and_goes_on_as_if_never_stopped(
-    words: list[str], cli: Callable[..., Any], stop: Callable[[int], None]
+    more: list[str], scores: set[str], words: list[str], cli: Callable[..., Any], stop: Callable[[int], None]
 ) -> None:
+    Path("rows").mkdir()
+    for split, count in (("train", 40), ("validation", 9), ("test", 9)):
+        texts = [f"Number {count + i}. It is {'even' if i % 2 else 'odd'}! And then?" for i in range(count)]
+        Path(f"rows/{split}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    words = [*words, "data.path=rows", *more]
     whole = cli("train", *words)
     assert whole.code == 0, whole.err
     results = whole.results
-    assert set(results["val"]) == set(results["test"]) == {"loss", "accuracy", "pseudo_perplexity"}
+    assert set(results["val"]) == set(results["test"]) == scores
+    assert any("train/next_sentence_loss" in row for row in whole.metrics) == bool(more)
     checkpoint = torch.load(whole.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert "<|mask|>" in checkpoint["manyheads"]["tokenizer"]
     for size in ("1", "7"):

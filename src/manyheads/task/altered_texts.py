@@ -61,12 +61,13 @@ class AlteredTexts(TextRows):
 
     def altered_rows(self, split: str, *, scored: bool) -> Iterator[Batch]:
         """Batches of the rows of a split as they are scored, or of TRAIN_ROWS of train at most, as in a first epoch."""
-        assert self.alter is not None
         store, segments = self.store(split), self.scored_segments(split)
         order = single(segments.length)
+        alter = self.scored_by(split) if scored else self.trained_by(segments.document[order.members])
+        assert alter is not None
         plain = PackedRows(store, segments, order, end_id=self.tokenizer.end_id, scoring=False)
         key, examples = (SCORED, order.members) if scored else (TRAINED, None)
-        rows = AlteredRows(plain, self.alter, key=(self.seed, key), examples=examples)
+        rows = AlteredRows(plain, alter, key=(self.seed, key), examples=examples)
         chosen = evenly(len(rows), len(rows) if scored else TRAIN_ROWS).tolist()
         for first in range(0, len(chosen), AT_ONCE):
             yield rows.__getitems__(chosen[first : first + AT_ONCE])

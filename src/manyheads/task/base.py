@@ -143,6 +143,10 @@ class Task(pl.LightningDataModule, ABC):
     def watch(self, monitor: str) -> None:
         """Is told which score of validation picks the best weights, before training."""
 
+    def check_positions(self, most: int) -> None:
+        """Raises UserError when its settings allow rows that take more than the positions of a network. What `seq_len` and
+        `max_tokens` alone limit is checked before there is a task."""
+
     @property
     @abstractmethod
     def summary(self) -> str:

@@ -32,6 +32,7 @@ class WrittenAnswers(Questions, TextToText):
 
     source_field = "question"
     target_field = "answers"
+    never_empty = frozenset()
 
     def __init__(
         self,
