@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import multiprocessing
 import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -150,6 +152,19 @@ def interleave(rounds: int, *runs: Callable[[], float]) -> list[tuple[float, ...
         found.append(tuple(each[i] for i in range(len(runs))))
         say(f"round {round_}: " + " ".join(f"{value:.4g}" for value in found[-1]))
     return found[1:]
+
+
+class Apart:
+    """A run in a process of its own, which lives on: what one side sets for its process (the allocator, hooks, patches),
+    the other does not have. The run can be pickled."""
+
+    def __init__(self, run: Callable[[], float]) -> None:
+        self.run = run
+        self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+    def __call__(self) -> float:
+        """What the run found."""
+        return self.pool.submit(self.run).result()
 
 
 def say(text: str) -> None:

@@ -1,21 +1,22 @@
 """Our run over the `transformers` Trainer: the same weights, rows, order, optimizer and schedule.
 
 The Trainer has its defaults and the data path of its examples (a `datasets.Dataset` and the default collator), and logs
-every 10 steps to W&B offline as ours does; ours has all of its callbacks and CSV besides. The text is one
-document, so that no row needs a mask. Told beside it: the Trainer with our loader instead of its own data path, and with
+every 10 steps to W&B offline as ours does; ours has all of its callbacks and CSV besides. Each side has a process of its
+own, and so the allocator's settings that it makes (manyheads.allocator). The text is one document, so that no row needs a mask. Told beside it: the Trainer with our loader instead of its own data path, and with
 its own data path and transformers' own Llama of the same weights, whose loss is asserted to be ours first.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.base import Benchmark, Goal, interleave, peer
+from benchmarks.base import Apart, Benchmark, Goal, interleave, peer
 from manyheads.build import CONF_DIR, build
 from manyheads.run.compose import compose
 
@@ -120,24 +121,25 @@ def trained(settings: list[str], steps: int, *, our_loader: bool = False, their_
 
 def measure(rounds: int) -> dict[str, list[float]]:
     """Steps/s over the Trainer's."""
-    from benchmarks.training import LONG, SHORT, terminal, whole
+    from benchmarks.training import LONG, SHORT, on_terminal, whole
 
     peer("transformers")
     peer("accelerate")
     os.environ["WANDB_MODE"] = "offline"
     found = {}
-    with terminal():
-        one_document(Path("document.txt"))
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "document.txt"
+        one_document(text)
         for name, settings, steps in (("long", LONG, LONG_STEPS), ("short", SHORT, SHORT_STEPS)):
-            settings = [*settings, "data=text", "data.path=document.txt"]
+            settings = [*settings, "data=text", f"data.path={text}"]
             adamw = [*settings, "optim=adamw"]
             times = interleave(
                 rounds,
-                partial(whole, settings, steps),
-                partial(trained, settings, steps),
-                partial(trained, settings, steps, our_loader=True),
-                partial(trained, adamw, steps, their_network=True),
-                partial(whole, adamw, steps),
+                Apart(partial(on_terminal, whole, settings, steps)),
+                Apart(partial(on_terminal, trained, settings, steps)),
+                Apart(partial(on_terminal, trained, settings, steps, our_loader=True)),
+                Apart(partial(on_terminal, trained, adamw, steps, their_network=True)),
+                Apart(partial(on_terminal, whole, adamw, steps)),
             )
             found[name] = [theirs / ours for ours, theirs, *_ in times]
             found[f"{name}_loader"] = [theirs / ours for ours, _, theirs, *_ in times]

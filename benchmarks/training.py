@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 import manyheads
+from manyheads.allocator import keep_freed_memory
 from manyheads.build import CONF_DIR, build
 from manyheads.data.batches import PackedRows, as_is
 from manyheads.data.packing import cut, pack
@@ -70,7 +71,9 @@ def parts(settings: list[str], steps: int) -> Parts:
 
 
 def bare(settings: list[str], steps: int) -> float:
-    """Seconds per step of a loop written by hand: forward, mean loss, backward, clip, step, schedule."""
+    """Seconds per step of a loop written by hand: forward, mean loss, backward, clip, step, schedule. It has a run's
+    settings of the allocator, since what is asked is what the stack costs."""
+    keep_freed_memory()
     network, head, rows, order, optimizer, scheduler = parts(settings, steps)
     weights = list(nn.ModuleDict({"network": network, "head": head}).parameters())
     done, started = 0, time.perf_counter()
@@ -113,3 +116,9 @@ def terminal() -> Iterator[None]:
             os.chdir(here)
     os.close(master)
     reader.wait()
+
+
+def on_terminal(measure: Callable[..., float], *args: Any, **kwargs: Any) -> float:
+    """What `measure` finds in such a folder, before such a terminal."""
+    with terminal():
+        return measure(*args, **kwargs)

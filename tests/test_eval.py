@@ -15,8 +15,8 @@ import torch
 import manyheads
 from manyheads.build import CONF_DIR
 from manyheads.eval import evaluate
+from manyheads.run.base import base_of
 from manyheads.run.compose import compose
-from manyheads.run.composer import base_of
 
 Figures = dict[str, dict[str, float]]
 

@@ -52,6 +52,8 @@ def test_train_refuses_what_the_table_does(found: Families) -> None:
     """One of each task, head and kind of network goes through the check that train makes."""
     tried = {(one.task, one.head, one.kind): one for one in found.members if not one.model.startswith("llama")}
     for one in tried.values():
+        if one.task == "mixture" and one.works:
+            continue  # it depends on the members: tests/test_members.py
         words = [f"task={one.task}", f"head={one.head}", f"model={one.model}", "optim=adamw"]
         config, choices = compose("train", words, CONF_DIR)
         if one.works:

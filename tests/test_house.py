@@ -13,6 +13,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ROOMS = ("task", "model", "data", "head", "metric")
 MAY_READ_CFG = {
     "rebuild.py",
+    "members.py",
     "checked.py",
     "train.py",
     "eval.py",

@@ -25,7 +25,11 @@ TINY = [
 COLUMNS = {
     "classification": "data.columns={text: de, label: kind}",
     "translation": "data.columns={source: de, target: en}",
+    "masked": "data.columns={text: de}",
 }
+
+SCORED = ("classification", "translation")
+"""Of which a test row is answered as it was at the end of training; masks are the user's own."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,7 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.mark.parametrize("task", list(COLUMNS))
+@pytest.mark.parametrize("task", SCORED)
 def test_the_test_rows_get_the_predictions_of_training(task: str, runs: dict[str, Path], data: Path, cli: Cli) -> None:
     """To the last digit: nothing but the rows comes from somewhere else."""
     done = cli("predict", f"run={runs[task]}", f"input={data}/test.jsonl", "to=answers.jsonl", "device=cpu")
@@ -72,7 +76,7 @@ def test_the_test_rows_get_the_predictions_of_training(task: str, runs: dict[str
     assert Path("answers.jsonl").read_text(encoding="utf-8") == made
 
 
-@pytest.mark.parametrize("task", list(COLUMNS))
+@pytest.mark.parametrize("task", SCORED)
 def test_without_targets_outputs_stay(task: str, runs: dict[str, Path], data: Path, cli: Cli) -> None:
     rows = lines((data / "test.jsonl").read_text(encoding="utf-8"))
     Path("r.csv").write_text("n,de\n" + "".join(f"{n},{row['de']}\n" for n, row in enumerate(rows)))
@@ -176,3 +180,19 @@ def test_a_prompt_is_the_source_of_an_encoder_decoder(runs: dict[str, Path], cli
     assert done.out.startswith("good\n")
     with pytest.raises(UserError, match="score: the network reads a source besides a text"):
         lm.score("a")
+
+
+def test_masks_are_filled(runs: dict[str, Path], cli: Cli) -> None:
+    """As many candidates of each mask as are asked for, the likeliest first, and the best of them in the text."""
+    done = cli("predict", f"run={runs['masked']}", 'input.de="go<|mask|>d n<|mask|>"', "task.top_k=3")
+    assert done.code == 0, done.err
+    (line,) = lines(done.out)
+    assert (line["id"], line["input"], len(line["masks"])) == (0, "go<|mask|>d n<|mask|>", 2)
+    for mask in line["masks"]:
+        chances = [found["probability"] for found in mask]
+        assert (len(mask), chances) == (3, sorted(chances, reverse=True))
+    assert line["output"] == f"go{line['masks'][0][0]['token']}d n{line['masks'][1][0]['token']}"
+    done = cli("predict", f"run={runs['masked']}", "input.de=good")
+    assert (done.code, done.err) == (
+        1, "error: row 0 has no mask to be filled. Write <|mask|> into text where a token is to be told.\n",
+    )  # fmt: skip

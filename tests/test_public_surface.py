@@ -179,17 +179,21 @@ def test_a_runs_numbers_have_the_names_that_people_plot_and_compare(tiny_trained
     import csv
     import json
 
-    metrics = {"loss", "perplexity", "bits_per_byte", "accuracy"}
+    watched = {"loss", "perplexity", "bits_per_byte", "accuracy"}
+    metrics = {*watched, "perplexity_per_word"}
+    samples, longer = {"distinct_1", "distinct_2"}, {"repetition"}  # which four words have
     results = tiny_trained.results
     assert set(results["val"]) == set(results["test"]) == set(results["directions"]) == metrics, NUMBERS
+    assert samples <= set(results["samples"]) <= samples | longer, NUMBERS
     assert set(results["perf"]) == {"tokens_per_sec", "peak_memory_bytes"}, NUMBERS
     assert set(results["run"]) == set(RunRecord.__annotations__), NUMBERS
     with (tiny_trained.folder / "metrics.csv").open(encoding="utf-8") as file:
         columns = next(csv.reader(file))
     assert columns[0] == "step"
-    assert set(columns[1:]) == {
+    assert set(columns[1:]) - {f"val/sample_{name}" for name in longer} == {
         "train/loss", "train/tokens", "train/grad_norm", "optim/lr", "perf/tokens_per_sec",
-        *(f"val/{name}" for name in metrics), *(f"test/{name}" for name in metrics),
+        *(f"val/{name}" for name in watched), *(f"val/sample_{name}" for name in samples),
+        *(f"test/{name}" for name in metrics),
     }, NUMBERS  # fmt: skip
     first = (tiny_trained.folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()[0]
     assert set(json.loads(first)) == {"id", "loss", "tokens", "bytes", "bits_per_byte"}, NUMBERS

@@ -6,15 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig
 
-from manyheads.build import CONF_DIR
+from manyheads.build import CONF_DIR, complete, target_of
+from manyheads.data.together import Together
 from manyheads.errors import UserError
 from manyheads.head.label import Label
-from manyheads.rebuild import build_task, load_weights, rebuild
+from manyheads.head.masked_token import MaskedToken
+from manyheads.head.members import Members
+from manyheads.members import members_of
+from manyheads.rebuild import build_source, build_task, load_weights, rebuild
 from manyheads.run.compose import compose
+from manyheads.task.base import Task
 from manyheads.task.layouts import FromLeftToRight, WithEncoder
+from manyheads.task.mixture import Mixture
 from manyheads.task.translation import Translation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network, tiny_run
+from manyheads.train import settle
 
 TOKENIZER = byte_tokenizer()
 
@@ -69,3 +77,65 @@ def test_a_head_of_another_class_starts_anew(run: Path) -> None:
     assert torch.equal(network.embedding.weight, weights(1))
     assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
     assert load_weights(run, None, *tiny_network(257)) == []
+
+
+MEMBERS = {"topics": "classification", "text": "masked"}
+
+
+def mixed(order: list[str], *more: str) -> tuple[DictConfig, Task]:
+    """A mixture of these members on rows of a label each, built as train builds it."""
+    words = [f"+task@task.members.{name}={MEMBERS[name]}" for name in order]
+    config, _ = compose("train", ["task=mixture", *words, "model.dim=16", "model.num_heads=2", *more], CONF_DIR)
+    rows = [{"text": text, "label": text} for text in ("a", "b", "c")]
+    sources = {name: Rows({"train": rows, "validation": rows, "test": rows}) for name in order}
+    for name, member in members_of(config).items():
+        sources[name].ask(target_of(member.task, "task").fields)  # type: ignore[attr-defined]
+    return config, build_task(config, Together(sources), TOKENIZER)
+
+
+@pytest.mark.parametrize("order", [["topics", "text"], ["text", "topics"]])
+def test_members_have_one_tokenizer_with_the_special_tokens_of_all(order: list[str]) -> None:
+    """Guards: a member that was built before another needed a mask, so that it has another vocabulary, and after a resume,
+    where the tokenizer has everything, other rows."""
+    config, task = mixed(order)
+    assert isinstance(task, Mixture)
+    assert task.tokenizer.vocab_size == TOKENIZER.vocab_size + 1
+    assert {one.tokenizer.fingerprint for one in task.members.values()} == {task.tokenizer.fingerprint}
+    again = build_task(config, task.source, task.tokenizer)
+    assert again.made_of == task.made_of
+
+
+def test_the_heads_of_members_are_built_for_the_network_and_what_the_data_told() -> None:
+    config, task = mixed(["topics", "text"])
+    config = complete(config)
+    settle(config, task.found)
+    network, head = rebuild(config, task.tokenizer)
+    assert isinstance(head, Members)
+    topics, text = head.of("topics"), head.of("text")
+    assert isinstance(topics, Label)
+    assert topics.labels == ["a", "b", "c"]
+    assert isinstance(text, MaskedToken)
+    assert text.weight is network.output_weight
+    alone, _ = rebuild(members_of(config)["topics"], task.tokenizer)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), alone.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["data=text", "data.path=x.txt", "data.streaming=true"], "task.members.topics: data.streaming=true: a mixture has"),
+        (["+data@task.members.text.data=text", "task.members.text.data.path=x.txt", "++task.members.text.data.streaming=true"],
+         "task.members.text.data.streaming=true: a mixture has to know how large the data of its members is. Set it to false"),
+    ],
+)  # fmt: skip
+def test_members_that_are_streams_are_refused(
+    words: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.txt").write_text("a\n" * 9)
+    config, _ = compose(
+        "train", ["task=mixture", *(f"+task@task.members.{name}=masked" for name in MEMBERS), *words], CONF_DIR
+    )
+    with pytest.raises(UserError) as caught:
+        build_source(config)
+    assert str(caught.value).startswith(text)

@@ -18,8 +18,10 @@ import torch
 import yaml
 
 import manyheads
+from manyheads.logger.csv import CsvLog
 from manyheads.run.folder import read_config
 from manyheads.run.results import RunRecord
+from manyheads.run.screen import _number
 
 FILES = {
     "config.yaml", "results.json", "metrics.csv", "train.log", "predictions/test.jsonl",
@@ -54,9 +56,13 @@ def test_a_run_leaves_these_files_and_no_other(tiny_trained: Any) -> None:
 
 def test_results_say_how_it_went_and_where_it_comes_from(tiny_trained: Any, corpus: Path) -> None:
     results = tiny_trained.results
-    assert set(results) == {"schema", "val", "test", "perf", "run", "directions", "baselines"}
+    assert set(results) == {"schema", "val", "test", "perf", "run", "directions", "baselines", "samples"}
     assert results["schema"] == 1
-    assert set(results["val"]) == set(results["test"]) == {"loss", "perplexity", "bits_per_byte", "accuracy"}
+    assert (
+        set(results["val"])
+        == set(results["test"])
+        == {"loss", "perplexity", "bits_per_byte", "accuracy", "perplexity_per_word"}
+    )
     directions = {name: "higher" if name == "accuracy" else "lower" for name in results["val"]}
     assert results["directions"] == directions
     assert set(results["perf"]) == {"tokens_per_sec", "peak_memory_bytes"}
@@ -190,7 +196,20 @@ def test_the_screen_says_these_things_in_this_order(tiny_trained: Any, texts: di
         assert found, (pattern, out)
         place = found.end()
     for name, value in tiny_trained.results["test"].items():
-        assert f"{value:.4f}" in out, name
+        assert _number(value) in out, name
+
+
+def test_how_varied_the_samples_of_the_best_weights_are(tiny_trained: Any) -> None:
+    """As they were logged at the validation of the best checkpoint, and shown below the texts."""
+    rows = {int(row["step"]): row for row in CsvLog(folder=tiny_trained.folder).rows()}
+    found = tiny_trained.results["samples"]
+    logged = [
+        {name.removeprefix("val/sample_"): value for name, value in row.items() if name.startswith("val/sample_")}
+        for row in rows.values()
+        if row.get("val/bits_per_byte") == pytest.approx(tiny_trained.results["val"]["bits_per_byte"], rel=1e-6)
+    ]
+    assert logged == [found]
+    assert f"distinct 1 {found['distinct_1']:.4f}  distinct 2 {found['distinct_2']:.4f}" in tiny_trained.out
 
 
 def test_the_log_holds_what_the_screen_showed(tiny_trained: Any) -> None:

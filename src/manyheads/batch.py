@@ -37,4 +37,5 @@ class Batch(TypedDict, total=False):
     classes: Tensor  # [B] int64, the class of each row, or IGNORE; or [B, C] float, 0 or 1 for each of several labels
     num_tokens: Tensor  # [] int64, tokens that are read, padding apart; absent: as many as there are labels
     pseudo_labels: Tensor  # [B, T] int64, tokens that are each to be told with nothing but itself masked, or IGNORE
+    member: str  # of a mixture, the name of the task that the batch is of; absent: there is one task
     spans: Tensor  # [B, 2] int64, the first and the last position of the answer in input_ids, or IGNORE

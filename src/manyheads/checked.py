@@ -7,9 +7,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from manyheads import compatibility, ranks
-from manyheads.build import build, check_installed, check_tree, complete
+from manyheads.build import build, check_installed, complete
 from manyheads.data.source import Source
 from manyheads.errors import UserError
+from manyheads.members import check_settings_of, is_mixture
 from manyheads.run.root import check_root
 from manyheads.strategy import OWN, check_network
 from manyheads.trainer import budget
@@ -19,7 +20,7 @@ def checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]:
     """The config with every default written out, and the number of devices, after all that can be found out before data
     is read."""
     check_root(cfg)
-    check_tree(cfg, cfg.allow)
+    check_settings_of(cfg, cfg.allow)
     cfg = complete(cfg, cfg.allow)
     budget(cfg.trainer)
     network = compatibility.check(cfg, choices, cfg.allow)
@@ -39,6 +40,8 @@ def check_alone(cfg: DictConfig, devices: int) -> None:
     for name in ("find_lr", "find_batch_size"):
         if cfg.callbacks.get(name) and devices > 1:
             raise UserError(f"callbacks.{name}=true looks on one device, not {devices}: set trainer.devices=1.")
+        if cfg.callbacks.get(name) and is_mixture(cfg):
+            raise UserError(f"callbacks.{name}=true looks at the batches of one task: run it for a member alone.")
         if cfg.callbacks.get(name) and strategy in OWN:
             raise UserError(f"callbacks.{name}=true does not go with trainer.strategy={strategy}: set trainer=auto.")
     if devices == 1:

@@ -95,7 +95,7 @@ def _train_config(cfg: DictConfig, folder: Path | None, choices: dict[str, str])
 def _eval(argv: list[str]) -> int:
     if _wants_help(argv):
         return _page("eval", argv)
-    from manyheads.run.composer import setting
+    from manyheads.run.base import setting
 
     if setting(argv, "run") is None and not any(word.startswith("-") for word in argv):
         from manyheads.run.find import run_not_set
@@ -157,8 +157,8 @@ def _hydra(
         from manyheads.run.completion import verb_completion
 
         return verb_completion(verb, argv, CONF_DIR)
+    from manyheads.run.base import base_of
     from manyheads.run.compose import hydra_main
-    from manyheads.run.composer import base_of
 
     hydra_main(verb, argv, CONF_DIR, task, base_of(argv, base_key))
     return EXIT_DONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,10 @@ from torch import nn
 from manyheads.build import CONF_DIR, build, target_of
 from manyheads.callbacks.build import check_monitor
 from manyheads.errors import UserError, check_range
+from manyheads.members import members_of, named, naming, places_of
+from manyheads.metric.members import metrics_of
 from manyheads.model.regions import check_blocks
+from manyheads.signature import parameters
 
 PLACEHOLDER_VOCABULARY = 1024
 
@@ -37,17 +40,56 @@ def check(cfg: DictConfig, choices: dict[str, str], allow: Iterable[str] = ()) -
     before any data is read.
     """
     task: Any = target_of(cfg.task, "task", allow)
-    head = target_of(cfg.head, "head", allow)
-    names = {group: choices.get(group, "custom") for group in ("task", "head", "model")}
     network = check_shape(cfg, allow)
-    kind = kind_of(network)
-    if found := refusal(task, head, kind, task_name=names["task"], head_name=names["head"]):
-        what = f"model={names['model']} is {kind}, and {found.text}" if found.by_kind else found.text
-        raise UserError(f"{what}. Set {_remedy(task, head, kind)}.")
-    check_monitor(cfg.callbacks.monitor or task.monitor, scores_of(task))
+    _check_parts(cfg, choices, kind_of(network), allow)
+    members = {name: target_of(member.task, "task", allow) for name, member in members_of(cfg).items()}
+    scores = [one for found in metrics_of(members) for one in found] if members else scores_of(task)
+    check_monitor(cfg.callbacks.monitor or task.monitor, scores)
     check_blocks(network, cfg.get("activation_checkpointing"), cfg.get("compile", False))
     build(cfg.optim, "optim", allow=allow, module=network)
     return network
+
+
+def _check_parts(cfg: DictConfig, choices: dict[str, str], kind: str, allow: Iterable[str]) -> None:
+    """Raises UserError when task, head and network do not go together; of a mixture, those of a member."""
+    task: Any = target_of(cfg.task, "task", allow)
+    head = target_of(cfg.head, "head", allow)
+    names = {group: choices.get(group, "custom") for group in ("task", "head", "model")}
+    if found := refusal(task, head, kind, task_name=names["task"], head_name=names["head"]):
+        what = f"model={names['model']} is {kind}, and {found.text}" if found.by_kind else found.text
+        raise UserError(f"{what}. Set {_remedy(task, head, kind)}.")
+    _check_members(cfg, choices, kind, allow)
+
+
+def _check_members(cfg: DictConfig, choices: dict[str, str], kind: str, allow: Iterable[str]) -> None:
+    pairs: dict[str, tuple[Any, Any]] = {
+        name: (target_of(one.task, "task", allow), target_of(one.head, "head", allow))
+        for name, one in members_of(cfg).items()
+    }
+    found: dict[str, Refusal] = {}
+    for name, (task, head) in pairs.items():
+        chosen = {group: choices.get(f"{group}@{place}", "custom") for group, place in places_of(name).items()}
+        if refused := refusal(task, head, kind, task_name=chosen["task"], head_name=chosen["head"]):
+            found[name] = refused
+            if not refused.by_kind:
+                heads = [f"head={other}" for other, known in classes("head").items() if known.__name__ in task.heads]
+                raise UserError(named(f"{refused.text}. Set {' or '.join(heads)}.", name, own_data=True))
+    for name, refused in found.items():
+        model = f"model={choices.get('model', 'custom')}"
+        raise UserError(f"task.members.{name}: {model} is {kind}, and {refused.text}. Set {_remedy_of(pairs)}.")
+
+
+def _remedy_of(members: Mapping[str, tuple[Any, Any]]) -> str:
+    """The networks that go with all members; else what each goes with."""
+    kinds = kinds_of_models()
+    fits = {
+        name: [model for model, kind in kinds.items() if refusal(task, head, kind) is None]
+        for name, (task, head) in members.items()
+    }
+    if common := [model for model in kinds if all(model in models for models in fits.values())]:
+        return " or ".join(f"model={model}" for model in common)
+    needs = "; ".join(f"{name} goes with {' '.join(models) or 'none'}" for name, models in fits.items())
+    return f"members that go with one network, for none goes with all of these: {needs}"
 
 
 def refusal(task: Any, head: Any, kind: str, *, task_name: str = "", head_name: str = "") -> Refusal | None:
@@ -118,15 +160,19 @@ def check_shape(cfg: DictConfig, allow: Iterable[str] = ()) -> nn.Module:
     with torch.device("meta"):
         network = build(cfg.model, "model", allow=allow, vocab_size=PLACEHOLDER_VOCABULARY)
     check_length(cfg, network)
+    for name, member in members_of(cfg).items():
+        with naming(name, cfg):
+            check_length(member, network)
     return network
 
 
 def check_length(cfg: DictConfig, network: Any) -> None:
     """Raises UserError when rows are longer than the network has positions."""
     longest = getattr(network, "max_positions", None)
+    known = parameters(form_of(cfg))
     for name in ("seq_len", "max_tokens"):
         length = cfg.task.get(name)
-        if length is None or longest is None:
+        if length is None or longest is None or name not in known:
             continue
         check_range(f"task.{name}", length, 1)
         if length > longest:
@@ -138,6 +184,14 @@ def check_length(cfg: DictConfig, network: Any) -> None:
                     else f", or model.max_positions={length}."
                 )
             )
+
+
+def form_of(cfg: DictConfig) -> Any:
+    """The class of the task; of a task with a form for each head, that of the form."""
+    allow = list(cfg.get("allow", []))
+    task: Any = target_of(cfg.task, "task", allow)
+    reads = getattr(target_of(cfg.head, "head", allow), "reads", None)
+    return getattr(task, "by_reads", {}).get(reads, task)
 
 
 def _nodes(group: str, dirs: Iterable[Path]) -> dict[str, DictConfig]:

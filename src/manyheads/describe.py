@@ -120,8 +120,8 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def from_overrides(words: Sequence[str] = (), *, config_dir: str | None = None) -> Description:
     """What `manyheads model WORDS` tells, as numbers. Raises UserError."""
     from manyheads.build import CONF_DIR
+    from manyheads.run.base import base_of
     from manyheads.run.compose import compose
-    from manyheads.run.composer import base_of
 
     given = [word for word in words if word.startswith("vocab_size=")]
     words = [word for word in words if word not in given]
@@ -136,7 +136,8 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
     from torch import nn
 
     from manyheads import compatibility
-    from manyheads.build import build, check_tree, complete
+    from manyheads.build import build, complete
+    from manyheads.members import check_settings_of, check_single_task
     from manyheads.model import memory, parts, regions
     from manyheads.rebuild import assemble
     from manyheads.run.root import check_root
@@ -144,9 +145,10 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
 
     check_root(cfg)
     allow, every = list(cfg.allow), cfg.get("activation_checkpointing")
-    check_tree(cfg, allow)
+    check_settings_of(cfg, allow)
     cfg = complete(cfg, allow)
     compatibility.check(cfg, choices, allow)
+    check_single_task(cfg)
     check_count("task.batch_size", cfg.task.batch_size)
     check_precision(cfg.trainer.precision)
     vocab_size = vocab_size or find_vocabulary(cfg, choices, allow)

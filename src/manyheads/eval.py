@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from manyheads import compatibility, ranks
-from manyheads.build import build, check_tree, target_of
+from manyheads.build import build
 from manyheads.data.source import Source
+from manyheads.data.together import Together
 from manyheads.errors import UserError, check_range, out_of_memory, written
 from manyheads.launch import run_ranks
 from manyheads.lm import LM
+from manyheads.members import check_settings_of, members_of
 from manyheads.model.regions import compile_blocks
-from manyheads.rebuild import build_task, rebuild
+from manyheads.rebuild import build_source, build_task, rebuild
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
@@ -53,7 +55,7 @@ def _checked(cfg: DictConfig) -> tuple[DictConfig, Output | None, int]:
     before, _ = read_run_config(cfg.run, "run")
     _check_used(cfg, before)
     out = None if cfg.to is None else Output(cfg.to, "to", "figures.json")
-    check_tree(cfg, cfg.allow)
+    check_settings_of(cfg, cfg.allow)
     network = compatibility.check_shape(cfg, cfg.allow)
     trainer = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())
     check_network(trainer.strategy, network, compiled=cfg.compile)
@@ -119,15 +121,27 @@ def _check_used(cfg: DictConfig, before: DictConfig) -> None:
 
 def _source(cfg: DictConfig, before: DictConfig, content: dict[str, Any]) -> tuple[Source, list[str], bool]:
     """The data, what to say about it, and whether it is the run's own: only then its splits are cut as in training."""
-    source = build(cfg.data, "data", allow=list(cfg.allow))
-    source.ask(target_of(cfg.task, "task", cfg.allow).fields)  # type: ignore[attr-defined]
+    source = build_source(cfg)
     note = data_note(content["manyheads"], source)
-    now, then = _plain(cfg, "data"), _plain(before, "data")
+    now, then = _data(cfg), _data(before)
     changed = {key for key in {*now, *then} if now.get(key) != then.get(key)}
     if note is None or not changed:
         return source, [note] if note else [], True
-    own = changed == {"validation_fraction"}
-    return source if own else source.uncut(), [], own
+    others = {member for member, key in changed if key != "validation_fraction"}
+    return uncut(source, others) if others else source, [], not others
+
+
+def uncut(source: Source, members: Collection[str]) -> Source:
+    """The data for scoring alone; of a mixture that of these members, and that of the others as it is."""
+    if not isinstance(source, Together):
+        return source.uncut()
+    return Together({name: one.uncut() if name in members else one for name, one in source.members.items()})
+
+
+def _data(cfg: DictConfig) -> dict[tuple[str, str], Any]:
+    """The settings of the data by member and name."""
+    members = members_of(cfg) or {"": cfg}
+    return {(name, key): value for name, one in members.items() for key, value in _plain(one, "data").items()}
 
 
 def _plain(cfg: DictConfig, key: str) -> Any:

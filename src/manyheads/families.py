@@ -31,7 +31,8 @@ _INTRO = """\
 
 `manyheads families --markdown` writes this page from [conf/](../conf) and from the classes that the yamls there name. The same
 function refuses what does not go together, before any data is read. `python train.py task=NAME` alone takes the head and the
-network of the last column; `head=` and `model=` choose others.
+network of the last column; `head=` and `model=` choose others. `task=mixture` goes with each network that all of its members go
+with.
 """
 
 

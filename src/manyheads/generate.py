@@ -30,6 +30,7 @@ where from
   run=FOLDER               a run folder (`manyheads runs` lists them) or a checkpoint file
   checkpoint=NAME          best, last or another file of its checkpoints/ (best, or last where there is none)
   device=NAME              cpu, cuda, ... (an accelerator if there is one)
+  member=NAME              of a run of several tasks (task=mixture), the one that is asked
   allow=[MODULE,...]       modules outside manyheads that the run's config may build from; trust them first
 how the next token is chosen, in this order
   no_repeat_ngram=N        none that would make N tokens in a row appear twice; 0: any (0)
@@ -72,7 +73,7 @@ such as 'run="my runs/first"'.
 """
 
 OPTION = re.compile(r"(\+\+?|~)?[A-Za-z_][\w.@/]*=")
-_TEXTS = ("run", "checkpoint", "device", "input", "to", "system")  # a folder may be named 2026
+_TEXTS = ("run", "checkpoint", "device", "member", "input", "to", "system")  # a folder may be named 2026
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -94,6 +95,7 @@ def generate(
     checkpoint: str | None = None,
     device: str | None = None,
     allow: Iterable[str] = (),
+    member: str | None = None,
     input: str | Path | None = None,
     to: str | Path | None = None,
     **options: Any,
@@ -117,7 +119,7 @@ def generate(
 
     set_threads()
     with out_of_memory("Lower batch_size, context or max_new_tokens."):
-        lm = load(run, checkpoint=checkpoint, device=device, allow=allow)
+        lm = load(run, checkpoint=checkpoint, device=device, allow=allow, member=member)
         _check_writable(lm, options)
         between = "\n" if lm.reads_source() else ""
         _tell_long_prompts(lm, prompts, options.get("context"))

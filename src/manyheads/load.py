@@ -21,6 +21,7 @@ from manyheads.decoding.scoring import Score
 from manyheads.errors import UserError, written
 from manyheads.head.base import Head
 from manyheads.marks import callable_module
+from manyheads.members import member_of
 from manyheads.rebuild import build_task, fill, rebuild
 from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.folder import parse_config
@@ -139,6 +140,7 @@ class LoadedLM:
         assert isinstance(cfg, DictConfig)
         if "task" not in cfg:
             raise UserError(f"the config in {self.checkpoint} names no task: it is not that of a whole run.")
+        member_of(cfg, None, "predict")
         source.ask(target_of(cfg.task, "task", cfg.allow).asked)  # type: ignore[attr-defined]
         return build_task(cfg, source, self.tokenizer).answers(self.network, self.head)
 
@@ -155,6 +157,7 @@ class LoadedLM:
     def reply(self, messages: Sequence[Mapping[str, str]], **options: Unpack[ReplyValues]) -> Iterator[ReplyPiece]:
         """The pieces of what `chat` would return, as they come; with the last one, why it ended: "end" or "length"."""
         check_talks(self.tokenizer, self.folder or self.checkpoint)
+        self.reads_source("chat")
         chosen = checked_options(ReplyOptions, options, "chat")
         if chosen.context is None:
             chosen = dataclasses.replace(chosen, context=self.context)
@@ -186,6 +189,7 @@ class LoadedLM:
     def reads_source(self, what: str = "generate") -> bool:
         """Whether a prompt is what an encoder reads, and no beginning of a text. Raises UserError when no text is written."""
         if not hasattr(self.network, "new_cache") or not hasattr(self.head, "logits"):
+            member_of(self.config, None, what)
             raise UserError(f"{what}: {type(self.head).__name__}, the head of this run, writes no text. {_ASK}")
         return self.network.kind in READ_APART
 
@@ -202,7 +206,12 @@ class LoadedLM:
 
 
 def load(
-    path: str | Path, *, checkpoint: str | None = None, device: str | None = None, allow: Iterable[str] = ()
+    path: str | Path,
+    *,
+    checkpoint: str | None = None,
+    device: str | None = None,
+    allow: Iterable[str] = (),
+    member: str | None = None,
 ) -> LoadedLM:
     """The language model of a run folder or of a checkpoint file.
 
@@ -212,6 +221,7 @@ def load(
     Args:
         checkpoint: best, last or another name in the folder's checkpoints/; None for best, or last where no best is.
         device: such as cpu or cuda; None for an accelerator if there is one.
+        member: of a run with several tasks, the one that is to be asked: the network with that one's head.
 
     Raises:
         UserError: for a folder or file that is not there, is not whole or is of another kind.
@@ -228,6 +238,8 @@ def load(
     tokenizer = read_tokenizer(content, file)
     network, head = rebuild(config, tokenizer, allow)
     fill(content, file, network, head)
+    if member is not None:
+        config, head = member_of(config, member, "load"), head.of(member)
     return LoadedLM(
         network=network.to(place).eval(),
         head=head.to(place).eval(),

@@ -26,12 +26,15 @@ usage: manyheads predict run=FOLDER input=FILE [to=FILE] [KEY=VALUE ...]
 A row has the columns that the run's task reads; the column of what it should say may be missing. The answers are
 JSON lines in the order of the rows: id (the row's number), input, output, of classes their probabilities, and where
 the row has a target, target, loss and score. A run of task=generation writes nothing: its lines have loss, tokens,
-bytes and bits_per_byte of each text. Defaults are in parentheses.
+bytes and bits_per_byte of each text. A run of task=masked fills the masks of each text, written as task.mask_token
+(<|mask|>): output is the filled text, masks the likeliest tokens of each. Defaults are in parentheses.
 
 where from
   run=FOLDER               a run folder (`manyheads runs` lists them) or a checkpoint file
   checkpoint=NAME          best, last or another file of its checkpoints/ (best, or last where there is none)
   device=NAME              cpu, cuda, ... (an accelerator if there is one)
+  member=NAME              of a run of several tasks (task=mixture), the one that is asked; settings are those of
+                           task.members.NAME
   allow=[MODULE,...]       modules outside manyheads that the run's config may build from; trust them first
 in and out
   input=FILE               rows: .jsonl, .json, .csv, .parquet, or .txt with a row on each line
@@ -40,7 +43,8 @@ in and out
   to=FILE                  where the answers go; - is stdout (stdout)
 how
   data.columns.FIELD=COLUMN
-                           what the task's fields are called in the rows (as in training); data.text_column=NAME
+                           what the task's fields are called in the rows (as in training); data.text_column=NAME;
+                           of a member with data of its own task.members.NAME.data.columns.FIELD=COLUMN
   data.encoding=NAME, data.delimiter=SIGN
                            of text and CSV files
   task.eval_batch_size=N   rows that are read side by side; changes the speed
@@ -49,14 +53,15 @@ how
 examples
   manyheads predict run=outputs/runs/NAME input=rows.jsonl to=answers.jsonl
   manyheads predict run=NAME 'input.text="Is the file open?"'
+  manyheads predict run=NAME 'input.text="The file is <|mask|>."' task.top_k=3
   manyheads predict run=NAME input=rows.csv data.columns.source=de task.num_beams=1
   cat rows.jsonl | manyheads predict run=NAME input=- > answers.jsonl
 
 Values follow Hydra's grammar: put quotes inside the shell's around one with a space or a special character.
 """
 
-_MAY_CHANGE = ("task", "data", "run", "checkpoint", "device", "input", "to", "allow", "name", "tags")
-_FIELD = re.compile(r"(input|data\.columns)\.[A-Za-z_]")
+_MAY_CHANGE = ("task", "data", "run", "checkpoint", "device", "member", "input", "to", "allow", "name", "tags")
+_FIELD = re.compile(r"(input|(task\.members\.\w+\.)?data\.columns)\.[A-Za-z_]")
 """What need not be there to be set: null stands in its place."""
 
 
@@ -66,8 +71,8 @@ def predict_main(argv: Sequence[str]) -> int:
         sys.stdout.write(HELP)
         return EXIT_DONE
     from manyheads.build import CONF_DIR
+    from manyheads.run.base import base_of, setting
     from manyheads.run.compose import hydra_main
-    from manyheads.run.composer import base_of, setting
 
     if setting(argv, "run") is None:
         from manyheads.run.find import run_not_set
@@ -83,19 +88,21 @@ def predict(cfg: DictConfig) -> None:
     conf/predict.yaml. Raises UserError, before the model is loaded where that is possible."""
     from manyheads.build import check_tree
     from manyheads.load import load
+    from manyheads.members import member_of
     from manyheads.run.output import STDOUT, Output
     from manyheads.run.root import check_root
     from manyheads.threads import set_threads
 
     check_root(cfg)
     _check_used(cfg)
-    check_tree(OmegaConf.masked_copy(cfg, ["task"]), cfg.allow)
+    asked = member_of(cfg, cfg.member, "predict")
+    check_tree(OmegaConf.masked_copy(asked, ["task"]), cfg.allow)
     out = Output(STDOUT if cfg.to is None else str(cfg.to), "to", "answers.jsonl")
     set_threads()
     with tempfile.TemporaryDirectory(prefix="manyheads-") as folder, out_of_memory("Lower task.eval_batch_size."):
-        rows = read_input(cfg, Path(folder))
-        lm = load(cfg.run, checkpoint=cfg.checkpoint, device=cfg.device, allow=cfg.allow)
-        count = _write(out, lm, rows, cfg)
+        rows = read_input(asked, Path(folder))
+        lm = load(cfg.run, checkpoint=cfg.checkpoint, device=cfg.device, allow=cfg.allow, member=cfg.member)
+        count = _write(out, lm, rows, asked)
     if not out.is_stdout:
         sys.stdout.write(f"{count} answers in {out.path}\n")
 

@@ -13,8 +13,11 @@ from torch import nn
 from manyheads import sharded
 from manyheads.build import build, target_of
 from manyheads.data.source import Source
+from manyheads.data.together import Together
 from manyheads.errors import UserError
 from manyheads.head.base import Head
+from manyheads.head.members import parts_of
+from manyheads.members import head_classes, members_of, naming
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint
 from manyheads.run.folder import parse_config
 from manyheads.signature import parameters
@@ -22,13 +25,59 @@ from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
 
 
+def build_source(cfg: DictConfig, fields: str = "fields") -> Source:
+    """The data that a config describes, asked for the columns of its task; of a mixture, of each member for its own.
+
+    `fields` names the task's attribute: fields, or asked. Raises UserError.
+    """
+    members = members_of(cfg)
+    if not members:
+        source = build(cfg.data, "data", allow=list(cfg.allow))
+        source.ask(getattr(target_of(cfg.task, "task", cfg.allow), fields))
+        return source
+    sources = {}
+    for name, member in members.items():
+        with naming(name, cfg):
+            sources[name] = build_source(member, fields)
+            if sources[name].stream() is not None:
+                raise UserError(
+                    "data.streaming=true: a mixture has to know how large the data of its members is. Set it to false."
+                )
+    return Together(sources)
+
+
 def build_task(cfg: DictConfig, source: Source, tokenizer: Tokenizer) -> Task:
-    """The task that a config describes, told what kind of network there is and what its head reads of a batch."""
+    """The task that a config describes, told what kind of network there is and what its head reads of a batch. Raises
+    UserError when its rows can be longer than the network's positions."""
+    if members := members_of(cfg):
+        assert isinstance(source, Together)
+        return _build_mixture(cfg, members, source, tokenizer)
     network = assemble_network(cfg, tokenizer.vocab_size, cfg.allow)
     live = {"source": source, "tokenizer": tokenizer, "seed": cfg.seed, "kind": network.kind}
     live["reads"] = target_of(cfg.head, "head", cfg.allow).reads  # type: ignore[attr-defined]
     known = parameters(target_of(cfg.task, "task", cfg.allow))
-    return build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
+    task = build(cfg.task, "task", allow=list(cfg.allow), **{name: live[name] for name in live if name in known})
+    if most := getattr(network, "max_positions", None):
+        task.check_positions(most)
+    return task
+
+
+def _build_mixture(cfg: DictConfig, members: dict[str, DictConfig], source: Together, tokenizer: Tokenizer) -> Task:
+    """Its members have one tokenizer, with the special tokens of all."""
+    built: dict[str, Task] = {}
+
+    def make(name: str) -> Task:
+        with naming(name, cfg):
+            return build_task(members[name], source.members[name], tokenizer)
+
+    for name in members:
+        built[name] = make(name)
+        tokenizer = built[name].tokenizer
+    for name, member in built.items():
+        if member.tokenizer.fingerprint != tokenizer.fingerprint:  # a later one has needed more of it
+            built[name] = make(name)
+    node = OmegaConf.masked_copy(cfg.task, [str(key) for key in cfg.task if key != "members"])
+    return build(node, "task", allow=list(cfg.allow), source=source, tokenizer=tokenizer, members=built)
 
 
 def assemble_network(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> nn.Module:
@@ -59,26 +108,40 @@ def rebuilt(cfg: DictConfig, tokenizer: Tokenizer, run: Path) -> tuple[nn.Module
 def assemble(cfg: DictConfig, vocab_size: int, allow: Iterable[str] = ()) -> tuple[nn.Module, Head]:
     """The network and the head for a vocabulary of that size, on torch's default device."""
     network = build(cfg.model, "model", allow=allow, vocab_size=vocab_size)
-    live = {"dim": network.dim, "vocab_size": vocab_size, "weight": network.output_weight}
+    return network, _assemble_head(cfg, network, vocab_size, allow)
+
+
+def _assemble_head(cfg: DictConfig, network: Any, vocab_size: int, allow: Iterable[str]) -> Head:
+    heads: dict[str, Head] = {}
+    for name, member in members_of(cfg).items():
+        with naming(name, cfg):
+            heads[name] = _assemble_head(member, network, vocab_size, allow)
+    live = {"dim": network.dim, "vocab_size": vocab_size, "weight": network.output_weight, "heads": heads}
     known = parameters(target_of(cfg.head, "head", allow))
-    return network, build(cfg.head, "head", allow=allow, **{name: live[name] for name in live if name in known})
+    return build(cfg.head, "head", allow=allow, **{name: live[name] for name in live if name in known})
 
 
 def load_weights(
     path: str | Path, checkpoint: str | None, network: nn.Module, head: Head, allow: Iterable[str] = ()
 ) -> list[str]:
     """Puts the weights of another run (`init=FOLDER`) into modules of the same shape, and says what it left out: a head of
-    another class than that run's starts anew. Raises UserError."""
+    another class than that run's starts anew, and so does that of a member that the run had not. Raises UserError."""
     file = find_checkpoint(path, checkpoint, "init")
     content = read_checkpoint(file)
     config, _ = parse_config(content["manyheads"]["config"], f"the config in {file}")
-    before = target_of(config.head, "head", allow)
-    if before is type(head):
+    before, now = head_classes(config, allow), parts_of(head)
+    kept = [name for name, part in now.items() if before.get(name) is type(part)]
+    if len(kept) == len(now) == len(before):
         fill(content, file, network, head)
         return []
     fill_part(content, file, "network.", network)
+    for name in kept:
+        fill_part(content, file, f"head.members.{name}.", now[name])
     return [
-        f"the network starts from {path}; the head, {type(head).__name__}, starts anew: that run's was {before.__name__}"
+        f"the network starts from {path}; the head{f' of {name}' if name else ''}, {type(now[name]).__name__}, starts anew: "
+        f"that run's was {' and '.join(found.__name__ for found in before.values())}"
+        for name in now
+        if name not in kept
     ]
 
 

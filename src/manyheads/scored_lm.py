@@ -52,7 +52,7 @@ class ScoredLM(pl.LightningModule):
         """The sum of the losses and their count."""
         return self.head(self.network(batch), batch)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Adds the batch to the validation metrics; outside of training, also each example's losses to its own sum."""
         self._score(batch, self.val_metrics, keep=self._keeps_validation)
 
@@ -69,7 +69,7 @@ class ScoredLM(pl.LightningModule):
         """Forgets what an earlier test left."""
         self._begin(True)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Adds the batch to the test metrics and each example's losses to its own sum."""
         self._score(batch, self.test_metrics, keep=True)
 
@@ -94,8 +94,9 @@ class ScoredLM(pl.LightningModule):
         if self.reader is not None and self._reads:
             with sharded.gathered(self):  # ranks read their rows with networks of their own, at their own pace
                 read = self.reader.read(self.network, self.head, batch, hidden)
-            pairs = zip(batch["examples"].tolist(), read, strict=True)
-            self.outputs.update((example, output) for example, output in pairs if example != NO_EXAMPLE)
+            if read is not None:
+                pairs = zip(batch["examples"].tolist(), read, strict=True)
+                self.outputs.update((example, output) for example, output in pairs if example != NO_EXAMPLE)
 
     def _begin(self, reads: bool) -> None:
         """Forgets what an earlier scoring left."""

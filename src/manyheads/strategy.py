@@ -66,6 +66,12 @@ def check_network(strategy: Strategy, network: nn.Module, *, compiled: bool) -> 
         strategy.check(network, compiled=compiled)
 
 
+def expect_unused(strategy: Strategy) -> None:
+    """Lets a batch use some of the parameters: DDP otherwise waits for the gradient of each (FSDP2 does not)."""
+    if isinstance(strategy, DDPStrategy):
+        strategy._ddp_kwargs["find_unused_parameters"] = True
+
+
 def _is_replaced(name: str) -> bool:
     """Whether it is a name of Lightning's FSDP1."""
     kind = StrategyRegistry[name]["strategy"]

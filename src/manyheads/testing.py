@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
 from manyheads.data.columns import Columns, with_fields
+from manyheads.data.fields import Fields
 from manyheads.data.source import SPLITS, Source
 from manyheads.head.base import Head, HeadOutput, Scores
 from manyheads.head.next_token import NextToken
@@ -48,6 +49,7 @@ class Rows(Source):
         super().__init__(name="rows", join_rows=join_rows, validation_fraction=validation_fraction)
         assert set(texts) <= set(SPLITS)
         self._texts = {split: list(rows) for split, rows in texts.items()}
+        self._loaded: dict[tuple[str, Fields], Dataset] = {}  # to make one takes some ten milliseconds
 
     @property
     def fingerprint(self) -> str:
@@ -62,9 +64,14 @@ class Rows(Source):
 
     def load(self, split: str) -> Dataset:
         """The rows of a given split."""
+        key = (split, self.fields)
+        if key not in self._loaded:
+            self._loaded[key] = self._made(self._texts[split])
+        return self._loaded[key]
+
+    def _made(self, rows: Sequence[Any]) -> Dataset:
         from datasets import Dataset, Features, Value
 
-        rows = self._texts[split]
         if rows and isinstance(rows[0], Mapping):
             return with_fields(
                 Dataset.from_list([dict(row) for row in rows if not isinstance(row, str)]),
@@ -72,7 +79,7 @@ class Rows(Source):
                 Columns(),
                 self.name,
             )
-        return Dataset.from_dict({"text": self._texts[split]}, features=Features({"text": Value("string")}))
+        return Dataset.from_dict({"text": rows}, features=Features({"text": Value("string")}))
 
 
 def byte_tokenizer() -> Tokenizer:

@@ -18,6 +18,7 @@ from manyheads.atomic import clear_unfinished
 from manyheads.build import CONF_DIR, build, target_of
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
 from manyheads.callbacks.interrupt import resume_command
+from manyheads.callbacks.samples import scores_of_best
 from manyheads.callbacks.throughput import Throughput
 from manyheads.checked import check_countable, checked
 from manyheads.data.source import Source
@@ -27,12 +28,13 @@ from manyheads.launch import train_ranks
 from manyheads.lm import LM
 from manyheads.logger.build import close_all, loggers_of
 from manyheads.marks import callable_module
+from manyheads.members import data_choice
 from manyheads.model.regions import compile_blocks, recompute_blocks
-from manyheads.rebuild import build_task, load_weights, rebuild, rebuilt
+from manyheads.rebuild import build_source, build_task, load_weights, rebuild, rebuilt
 from manyheads.run import screen
+from manyheads.run.base import base_of
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.compose import compose
-from manyheads.run.composer import base_of
 from manyheads.run.console import RunConsole
 from manyheads.run.export import export
 from manyheads.run.folder import (
@@ -50,6 +52,7 @@ from manyheads.run.results import Results, Status
 from manyheads.run.resume import Resumed, check_resume
 from manyheads.run.scoring import log_pages, score, signatures, write_pages, write_predictions
 from manyheads.signature import parameters
+from manyheads.strategy import expect_unused
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.trainer import budget, is_on_gpu
@@ -102,7 +105,8 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                 run.keep(source.reports)  # before the notes, which tell what is in them
             console.log_to(run.log(ranks.rank()))
             metrics = compatibility.scores_of(task)
-            record = Record(run, cfg, choices, argv, source=source, tokenizer=tokenizer, metrics=metrics,
+            named = {**choices, "data": data_choice(cfg, choices)}
+            record = Record(run, cfg, named, argv, source=source, tokenizer=tokenizer, metrics=metrics,
                             notes=[*task.notes, *notes], resumed=resumed)  # fmt: skip
             text = config_text(cfg, choices)
             lm = LM(network=network, head=head, metrics=task.metrics, budget=budget(cfg.trainer),
@@ -113,10 +117,12 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
             loggers = loggers_of(cfg, make, run, record, resumed)
             trainer = make(cfg.trainer, "trainer", folder=run.path, callbacks=callbacks, loggers=loggers,
                            checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic or None)  # fmt: skip
+            if head.partial:
+                expect_unused(trainer.strategy)
             if cfg.compile:
                 compile_blocks(network)
             if ranks.is_first():
-                screen.header(console, cfg, choices, run, tokenizer, task, lm, trainer, resumed, notes)
+                screen.header(console, cfg, named, run, tokenizer, task, lm, trainer, resumed, notes)
                 write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         start = resumed.checkpoint if resumed else None
         # a run from before the key baselines existed can be resumed
@@ -134,8 +140,7 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
     cfg.resume = None  # it names a place, and a run folder can be moved
     check_writable(resumed.folder.path if resumed else folder or RUNS)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    source = make(cfg.data, "data")
-    source.ask(target_of(cfg.task, "task", cfg.allow).fields)  # type: ignore[attr-defined]
+    source = build_source(cfg)
     check_countable(cfg, source)
     tokenizer = _given_tokenizer(cfg, choices, resumed) or make(cfg.tokenizer, "tokenizer", source=source)
     task = build_task(cfg, source, tokenizer)
@@ -153,12 +158,13 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
 
 
 def settle(cfg: DictConfig, found: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes into the config what only the data could tell, where there is a setting for it."""
-    for group, settings in found.items():
-        known = parameters(target_of(cfg[group], group, cfg.allow))
+    """Writes into the config what only the data could tell, by group or place, where there is a setting for it."""
+    for place, settings in found.items():
+        node = OmegaConf.select(cfg, place)
+        known = parameters(target_of(node, place, cfg.allow))
         for name, value in settings.items():
             if name in known:
-                cfg[group][name] = value
+                node[name] = value
 
 
 def _given_tokenizer(cfg: DictConfig, choices: dict[str, str], resumed: Resumed | None) -> Tokenizer | None:
@@ -198,15 +204,15 @@ def _fit(
 ) -> Results:  # fmt: skip
     """Trains, scores and exports the best weights, and leaves results.json and the loggers closed, however it ends. That it
     is done is written when all else is there: until then a run that was killed can be resumed."""
-    loggers, scores = list(trainer.loggers), dict[str, float]()
-    clock = next(callback for callback in trainer.callbacks if isinstance(callback, Throughput))  # type: ignore[attr-defined]
+    loggers, callbacks, scores = list(trainer.loggers), list(trainer.callbacks), dict[str, float]()  # type: ignore[attr-defined]
+    clock = next(callback for callback in callbacks if isinstance(callback, Throughput))
     record.loggers = loggers
     record.write("running", lm)
     try:
         trainer.fit(lm, datamodule=task, ckpt_path=checkpoint, weights_only=True)
         scores = score(trainer, lm, task, record.folder.checkpoint("best"))
         record.provenance["notes"] += task.closing_notes
-        record.signatures = signatures(task)
+        record.signatures, record.samples = signatures(task), scores_of_best(callbacks)
         if ranks.is_first():
             write_predictions(record.folder.predictions, task, lm)
             pages = write_pages(record.folder, task, lm)

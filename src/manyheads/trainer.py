@@ -22,6 +22,7 @@ from pytorch_lightning.plugins.precision import DoublePrecision
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from manyheads import ranks
+from manyheads.allocator import keep_freed_memory
 from manyheads.callbacks.trace import Trace
 from manyheads.errors import UserError, check_choice, check_count, check_range
 from manyheads.marks import builder
@@ -154,6 +155,7 @@ def trainer(
         enable_autolog_hparams=False,
     )
     set_threads(threads)
+    keep_freed_memory()
     made.fit_loop.epoch_loop = _EpochLoop(made, val_every_n_steps, max_steps=made.max_steps)
     return made
 
@@ -178,6 +180,7 @@ class _EpochLoop(_TrainingEpochLoop):
         self.owes_validation = False  # of the step after which a resumed run goes on
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        """Makes the validation that a resumed run owes, before its first step."""
         super().on_run_start(data_fetcher)
         if self.owes_validation:
             self.owes_validation = False
@@ -266,6 +269,7 @@ def _quiet() -> None:
         "does not have many workers",
         "The number of training batches",
         "It is recommended to use `self.log\\(.*sync_dist=True",
+        "when using `ckpt_path`, callbacks used to create",  # a resumed run may leave some out, and says which keys changed
         "`isinstance\\(treespec, LeafSpec\\)`",
     ):
         warnings.filterwarnings("ignore", message=f".*{text}")

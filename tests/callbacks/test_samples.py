@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.callbacks.samples import Samples, printable, sample_lines
+from manyheads.callbacks.checkpoint import RunCheckpoint
+from manyheads.callbacks.samples import Samples, printable, sample_lines, scores_of_best
 from manyheads.decoding.sampling import sampling
 from manyheads.task.base import Shown
 from manyheads.testing import byte_tokenizer
@@ -73,7 +75,8 @@ def make(tiny: Any) -> Callable[..., tuple[Any, Samples, io.StringIO]]:
 def test_each_validation_continues_the_same_prompts(fit: Any, make: Any) -> None:
     lm, shown, file = make(0.0)
     fit(lm, [shown], max_steps=4, val_check_interval=2)
-    assert file.getvalue() == "    │ abcdefg\n    │ xyz{|\n" * 2
+    said = "    │ abcdefg\n    │ xyz{|\n    distinct 1 1.0000  distinct 2 0.5000\n"
+    assert file.getvalue() == said * 2
     assert lm.network.training
 
 
@@ -92,7 +95,8 @@ def test_the_same_seed_gives_the_same_texts(fit: Any, make: Any) -> None:
     lm, shown, file = make(1.0)
     fit(lm, [shown], max_steps=4, val_check_interval=2)
     first, second = file.getvalue()[: len(file.getvalue()) // 2], file.getvalue()[len(file.getvalue()) // 2 :]
-    assert first == second != "    │ abcdefg\n    │ xyz{|\n"
+    assert first == second
+    assert not first.startswith("    │ abcdefg\n    │ xyz{|\n")
 
 
 def test_wandb_gets_the_texts(fit: Any, make: Any, rows: Any) -> None:
@@ -105,12 +109,31 @@ def test_wandb_gets_the_texts(fit: Any, make: Any, rows: Any) -> None:
         def log_text(self, key: str, **options: Any) -> None:  # type: ignore[override]
             given.append((key, options))
 
+        def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+            given.append((step, metrics))
+
+        def save(self) -> None:
+            pass
+
     lm, shown, _ = make(0.0)
     trainer = fit(lm, [], max_steps=1, limit_val_batches=0)
     trainer._loggers = [Fake()]
     shown.on_validation_end(trainer, lm)
     table = [[1, "abc", "defg"], [1, "x", "yz{|"]]
-    assert given == [("samples", {"columns": ["step", "prompt", "text"], "data": table, "step": 1})]
+    scores = {"val/sample_distinct_1": 1.0, "val/sample_distinct_2": 0.5}
+    assert given == [(1, scores), ("samples", {"columns": ["step", "prompt", "text"], "data": table, "step": 1})]
+
+
+def test_the_scores_are_those_of_the_texts_of_the_best_weights(make: Any, tmp_path: Path) -> None:
+    """Guards those of the last validation; a resumed run has them from its checkpoint."""
+    best = RunCheckpoint(folder=tmp_path, monitor="val/loss", higher_is_better=False)
+    best.scores, best.steps = [0.5], [2]
+    _, shown, _ = make(0.0)
+    shown.load_state_dict({"scores": {2: {"distinct_1": 0.75}, 4: {"distinct_1": 0.25}}})
+    assert scores_of_best([shown, best]) == {"distinct_1": 0.75}
+    assert shown.state_dict() == {"scores": {2: {"distinct_1": 0.75}, 4: {"distinct_1": 0.25}}}
+    best.steps = []
+    assert scores_of_best([shown, best]) == scores_of_best([best]) == {}
 
 
 def test_a_text_cannot_steer_the_terminal() -> None:

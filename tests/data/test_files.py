@@ -135,6 +135,7 @@ def test_the_fingerprint_is_of_the_content_not_of_the_place(tmp_path: Path) -> N
 
 FAULTS: list[tuple[str, str, bytes, dict[str, Any], str]] = [
     ("broken line", "json", b'{"text": "a"}\n{"text": "b"}\n{"text": c}\n', {}, r"not json: line 3, column 10"),
+    ("line cut off", "json", b'{"text": "a"}\n{"text": \n', {}, r"not json: line 2, column 10"),
     ("broken list", "json", b'[{"text": "a"},\n {"text": b}]\n', {}, r"not json: line 2, column 11"),
     ("latin json", "json", b'{"text": "a"}\n{"text": "\xe9"}\n', {}, r"not UTF-8: byte 24 \(0xe9\)"),
     ("latin csv", "csv", b"text\n\xe9\n", {}, r"not UTF-8: byte 5 \(0xe9\)"),

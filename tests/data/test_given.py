@@ -57,6 +57,10 @@ def test_rows_may_differ_in_their_columns() -> None:
         ([], "rows has no row. Give one at least."),
         (["text"], "rows: row 0 is no mapping from columns to values, such as {'text': '...'}."),
         ([{"source": 1}, {"source": "a"}], "rows: a column has values of several kinds"),
+        (
+            [{"source": "a \ud800"}],
+            "rows: a text holds \\ud800, which is half a character. Mend the row, or leave it out.",
+        ),
     ],
 )
 def test_what_is_no_row_is_told(rows: list[Any], said: str) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from manyheads.families import families
 
+from .in_turn import on_two_ranks
+
 NETWORKS = {
     "tiny": ["model.dim=16", "model.num_layers=1", "model.num_heads=2"],
     "lstm": ["model.dim=16", "model.num_layers=1"],
@@ -59,9 +61,13 @@ def row(number: int) -> dict[str, Any]:
     }
 
 
-CELLS = sorted({(one.task, one.head, one.model) for one in families().members if one.works and one.model in NETWORKS})
+CELLS = sorted(
+    (one.task, one.head, one.model)
+    for one in families().members
+    if one.works and one.model in NETWORKS and one.task != "mixture"  # of others: test_several_tasks.py
+)
 QUICK = {("classification", "label", "encoder"), ("translation", "next_token", "encoder_decoder")}
-ALONE = {(task, head, model) for task, (head, model) in families().alone.items()}
+ALONE = {(task, head, model) for task, (head, model) in families().alone.items() if task != "mixture"}
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +108,7 @@ def test_a_cell_works(task: str, head: str, model: str, rows: Path, cli: Callabl
     folder = done.folder
     scores = done.results["test"]
     assert scores
-    predictions = (folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["id"] for line in predictions] == [0, 1, 2, 3]
+    check_answered(folder)
 
     # evaluated anew, in batches of another size
     out = tmp_path / "figures.json"
@@ -133,15 +138,18 @@ def test_a_cell_works(task: str, head: str, model: str, rows: Path, cli: Callabl
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("task", "head", "model"), sorted(ALONE - {("generation", "next_token", "tiny")}))
-def test_two_ranks_give_the_scores_of_one(
-    task: str, head: str, model: str, rows: Path, cli: Callable[..., Any]
-) -> None:
-    """Generation's are in tests/ranks."""
-    scores = [
-        scored(cli, words(task, head, model, rows), trainer, devices) for trainer, devices in (("cpu", 1), ("ddp", 2))
-    ]
-    assert scores[1] == pytest.approx(scores[0], rel=1e-4, nan_ok=True)
+@pytest.mark.parametrize("model", NETWORKS)
+def test_two_ranks_give_the_scores_of_one(model: str, rows: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    """All cells of a family of networks, on the same two processes, whose steps are those of one."""
+    cells = [cell for cell in CELLS if cell[-1] == model]
+    given = {"-".join(cell): words(*cell, rows) for cell in cells}
+    shared = ["trainer=ddp", "trainer.devices=2", "task.batch_size=2"]
+    on_two_ranks({tmp_path / name: ["train", *more, *shared] for name, more in given.items()})
+    for name, more in given.items():
+        (folder,) = (tmp_path / name).glob("outputs/runs/*")
+        check_answered(folder)
+        two = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
+        assert two == pytest.approx(scored(cli, more, "cpu", 1), rel=1e-4, nan_ok=True), name
 
 
 @pytest.mark.slow
@@ -156,6 +164,11 @@ def scored(cli: Callable[..., Any], given: list[str], trainer: str, devices: int
     """The test scores of a run on so many devices, whose steps are those of one."""
     done = cli("train", *given, f"trainer={trainer}", f"trainer.devices={devices}", f"task.batch_size={4 // devices}")
     assert done.code == 0, done.err
-    lines = (done.folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["id"] for line in lines] == [0, 1, 2, 3]
+    check_answered(done.folder)
     return done.results["test"]
+
+
+def check_answered(folder: Path) -> None:
+    """Each row of test has its line, in order."""
+    lines = (folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [0, 1, 2, 3]

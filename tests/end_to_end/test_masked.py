@@ -40,13 +40,27 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "scores"),
+    [
+        ([], {"loss", "accuracy", "pseudo_perplexity"}),
+        (["task.next_sentence=true", "model.token_types=2"], {"loss", "accuracy", "next_sentence_accuracy"}),
+    ],
+    ids=["texts", "pairs"],
+)
 def test_a_run_is_scored_as_it_was_and_goes_on_as_if_never_stopped(
-    words: list[str], cli: Callable[..., Any], stop: Callable[[int], None]
+    more: list[str], scores: set[str], words: list[str], cli: Callable[..., Any], stop: Callable[[int], None]
 ) -> None:
+    Path("rows").mkdir()
+    for split, count in (("train", 40), ("validation", 9), ("test", 9)):
+        texts = [f"Number {count + i}. It is {'even' if i % 2 else 'odd'}! And then?" for i in range(count)]
+        Path(f"rows/{split}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    words = [*words, "data.path=rows", *more]
     whole = cli("train", *words)
     assert whole.code == 0, whole.err
     results = whole.results
-    assert set(results["val"]) == set(results["test"]) == {"loss", "accuracy", "pseudo_perplexity"}
+    assert set(results["val"]) == set(results["test"]) == scores
+    assert any("train/next_sentence_loss" in row for row in whole.metrics) == bool(more)
     checkpoint = torch.load(whole.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert "<|mask|>" in checkpoint["manyheads"]["tokenizer"]
     for size in ("1", "7"):
@@ -66,14 +80,13 @@ def test_a_run_is_scored_as_it_was_and_goes_on_as_if_never_stopped(
 
 
 def test_a_classifier_starts_from_the_network_alone(words: list[str], cli: Callable[..., Any]) -> None:
-    """The same numbers where nothing is trained: the rest of the network is the masked run's, the head is new."""
+    """The same numbers where nothing is trained: the network is the masked run's, in its shape, the head is new."""
     before = cli("train", *words)
     assert before.code == 0, before.err
     rows = [{"text": f"{word} text", "label": label} for word, label in (("good", "yes"), ("bad", "no"))] * 8
     Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    shape = ["model=encoder", "model.dim=16", "model.num_layers=1", "model.num_heads=2", "logger=csv"]
     data = ["data=json", "data.path={train: rows.jsonl, validation: rows.jsonl, test: rows.jsonl}"]
-    done = cli("train", *data, "task=classification", "head=label", *shape, f"init={before.folder}",
+    done = cli("train", *data, "task=classification", "head=label", "logger=csv", f"init={before.folder}",
                "trainer.max_steps=1", "optim=sgd", "++optim.lr=1e-30", "++callbacks.samples=0")  # fmt: skip
     assert done.code == 0, done.err
     note = "the head, Label, starts anew: that run's was MaskedToken"

@@ -122,8 +122,8 @@ def assert_same(ours: Any, theirs: Any) -> None:
     assert texts_of(ours.folder) == texts_of(theirs.folder)
     assert any(line.startswith(MARGIN) for line in texts_of(ours.folder))
     assert_equal(leaves(ours.folder), leaves(theirs.folder))
-    for split in ("val", "test"):
-        assert ours.results[split] == theirs.results[split]
+    for part in ("val", "test", "samples"):
+        assert ours.results[part] == theirs.results[part]
 
 
 FAST = {("rows", 3, 0, "muon and ema"), ("stream", 1, 0, "adamw and patience")}

@@ -93,3 +93,52 @@ def test_the_output_matrix_is_the_embedding() -> None:
     }  # fmt: skip
     plain = MaskedToken(dim=8, vocab_size=19, bias=False, transform=False)
     assert [name for name, _ in plain.named_parameters()] == ["weight"]
+
+
+def test_transformers_has_the_same_loss_of_tokens_and_pairs() -> None:
+    """BertForPreTraining, whose loss is the mean of its masked tokens plus the mean of its pairs; a row that is no pair
+    counts in neither."""
+    torch.manual_seed(0)
+    transformers = pytest.importorskip("transformers")
+    oracle = transformers.BertForPreTraining(bert(16).config).eval()
+    for bias in (oracle.cls.predictions.bias, oracle.cls.seq_relationship.bias, oracle.bert.pooler.dense.bias):
+        torch.nn.init.normal_(bias)
+    ids, labels = torch.randint(0, 31, (4, 9)), torch.full((4, 9), IGNORE)
+    labels[0, 3], labels[1, 0], labels[2, 8], labels[2, 1], labels[3, 2] = 5, 30, 0, 17, 9
+    types, classes = (torch.arange(9) > 4).long().expand(4, 9), torch.tensor([0, 1, 1, IGNORE])
+    predictions = oracle.cls.predictions
+    head = MaskedToken(dim=16, vocab_size=31, weight=oracle.bert.embeddings.word_embeddings.weight, next_sentence=True)
+    head.load_state_dict(
+        {
+            "weight": predictions.decoder.weight,
+            "bias": predictions.bias,
+            "transform.0.weight": predictions.transform.dense.weight,
+            "transform.0.bias": predictions.transform.dense.bias,
+            "transform.2.weight": predictions.transform.LayerNorm.weight,
+            "transform.2.bias": predictions.transform.LayerNorm.bias,
+            "pair.0.weight": oracle.bert.pooler.dense.weight,
+            "pair.0.bias": oracle.bert.pooler.dense.bias,
+            "pair.2.weight": oracle.cls.seq_relationship.weight,
+            "pair.2.bias": oracle.cls.seq_relationship.bias,
+        }
+    )
+    wanted = oracle(ids, token_type_ids=types, labels=labels, next_sentence_label=classes)
+    hidden = oracle.bert(ids, token_type_ids=types).last_hidden_state
+    batch = Batch(input_ids=ids, labels=labels, classes=classes)
+    objective = head.objective(hidden, batch)
+    torch.testing.assert_close(objective.total / objective.output.count, wanted.loss)
+    assert (int(objective.output.count), int(objective.terms["next_sentence_loss"].count)) == (5, 3)
+    told, asked = head.pairs_told(hidden, batch)
+    assert asked.tolist() == [True, True, True, False]
+    assert told.tolist() == (wanted.seq_relationship_logits.argmax(-1) == classes).tolist()
+
+
+def test_a_batch_without_a_pair_is_that_of_tokens_and_has_gradients() -> None:
+    torch.manual_seed(0)
+    head = MaskedToken(dim=8, vocab_size=13, next_sentence=True)
+    hidden, labels = torch.randn(2, 5, 8), torch.full((2, 5), IGNORE)
+    labels[0, 1] = 3
+    objective = head.objective(hidden, Batch(labels=labels, classes=torch.full((2,), IGNORE)))
+    assert objective.total.item() == objective.output.loss_sum.item() > 0
+    objective.total.backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())

@@ -7,7 +7,7 @@ import torch
 
 from manyheads.batch import Batch
 from manyheads.head.base import HeadOutput
-from manyheads.metric.perplexity import Perplexity
+from manyheads.metric.perplexity import Perplexity, WordPerplexity
 
 
 def add(metric: Perplexity, loss_sum: float, count: int, num_bytes: list[int]) -> None:
@@ -28,3 +28,14 @@ def test_a_uniform_guess_over_the_vocabulary_has_the_perplexity_of_its_size() ->
     metric = Perplexity()
     add(metric, 7 * math.log(257), 7, [7])
     assert metric.compute().item() == pytest.approx(257, rel=1e-6)
+
+
+def test_per_word_over_the_whole_split() -> None:
+    """Guards a mean over texts: 6 nats and 3 nats over 2 and 1 words are e**3 a word, 0 and 6 over 1 and 2 are e**2."""
+    assert WordPerplexity().score([6.0, 3.0], [2, 1]) == pytest.approx(math.exp(3))
+    assert WordPerplexity().score([0.0, 6.0], [1, 2]) == pytest.approx(math.exp(2))
+
+
+def test_per_word_of_no_word_and_of_a_text_that_is_one_long_word() -> None:
+    assert math.isnan(WordPerplexity().score([1.0], [0]))
+    assert WordPerplexity().score([5000.0], [1]) == math.inf

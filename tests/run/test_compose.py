@@ -8,8 +8,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import Interrupted, UserError, explain
+from manyheads.run.base import Base
 from manyheads.run.compose import compose, hydra_main
-from manyheads.run.composer import Base
+from manyheads.run.folder import RunFolder, config_text, write_config
 
 RUN = OmegaConf.create(
     {
@@ -203,6 +204,25 @@ def test_a_sweep_over_a_run(conf: Path) -> None:
     task = Calls()
     hydra_main("eval", ["-m", "run=x", "optim=sgd,adam", "model.dim=1"], conf, task, Base(RUN, {}))
     assert [(c["optim"]["lr"], c["model"]["dim"]) for c in task.configs] == [(0.5, 1), (0.1, 1)]
+
+
+def test_a_start_from_other_weights_has_their_network(conf: Path, tmp_path: Path) -> None:
+    """Unless another is named; a word of the command line and an experiment go over it."""
+    start = RunFolder(tmp_path / "start")
+    start.path.mkdir()
+    config = OmegaConf.create({"model": {"_target_": "toys.Net", "dim": 3, "norm": "layer"}, "optim": {"lr": 2.5}})
+    write_config(start, config_text(config, {"model": "large", "optim": "sgd"}))
+    task, init = Calls(), f"+init={start.path}"
+    for words in ([init], [init, "model.norm=rms", "optim=sgd"], [init, "model=small"], [init, "experiment=big"]):
+        hydra_main("train", words, conf, task)
+    hydra_main("train", ["-m", init, "seed=1,2"], conf, task)
+    assert [(each["model"]["dim"], each["model"].get("norm"), each["optim"]["lr"]) for each in task.configs] == [
+        (3, "layer", 0.1), (3, "rms", 0.5), (8, None, 0.1), (99, "layer", 0.1), (3, "layer", 0.1), (3, "layer", 0.1)
+    ]  # fmt: skip
+    assert [each["model"] for each in task.choices] == ["large", "large", "small", "large", "large", "large"]
+    found = compose("train", [init], conf)
+    assert (found.config.model.dim, found.choices["model"], found.choices["optim"]) == (3, "large", "adam")
+    assert "start2: there is no such folder" in error_of([f"{init}2"], conf)
 
 
 def test_from_python(conf: Path) -> None:

@@ -6,8 +6,9 @@ from omegaconf import OmegaConf
 
 from manyheads.build import CONF_DIR
 from manyheads.errors import UserError
+from manyheads.run.base import OF_RUN, Base
 from manyheads.run.compose import compose, hydra_main
-from manyheads.run.composer import OF_RUN, Base, Composer
+from manyheads.run.composer import Composer
 
 RUN = OmegaConf.create(
     {

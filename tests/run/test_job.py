@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from manyheads.errors import Interrupted, UserError
-from manyheads.run.composer import Base
+from manyheads.run.base import Base
 from manyheads.run.job import Job, Leave, check_complete, check_single, merged
 
 CONFIG = OmegaConf.create(
@@ -24,7 +24,10 @@ def test_several_choices_of_one_thing_are_refused(word: str) -> None:
     """Hydra mixes the keys of both yamls into one node, and the last `_target_` wins."""
     with pytest.raises(UserError) as caught:
         check_single(CONFIG, ["seed=2", word])
-    assert str(caught.value) == f"{word}: these would be mixed into one data. Set one, or use -m to run with each."
+    assert str(caught.value) == (
+        f"{word}: these would be mixed into one data. Set one, or use -m to run with each. Several sources in one run are "
+        "data=mixture, see conf/data/mixture.yaml."
+    )
 
 
 def test_several_loggers_and_lists_of_values_are_no_mixture() -> None:
@@ -51,7 +54,7 @@ def job(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Job:
     def fail(*_: object) -> None:
         raise error
 
-    made = Job("train", lambda *_: None, None, sweep=False)
+    made = Job("train", lambda *_: None, None, None, sweep=False)
     monkeypatch.setattr(made, "_run", fail)
     return made
 
@@ -78,7 +81,7 @@ def test_hydras_own_line_is_left_out_and_everything_is_put_back(monkeypatch: pyt
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    with Job("train", lambda *_: None, None, sweep=False).within_hydra():
+    with Job("train", lambda *_: None, None, None, sweep=False).within_hydra():
         assert os.environ["HYDRA_FULL_ERROR"] == "1"
         sys.stderr.write("Error executing job with overrides: ['a=1']\n")
         sys.stderr.write("something else\n")

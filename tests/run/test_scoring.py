@@ -60,7 +60,7 @@ def test_the_weights_of_the_checkpoint_are_scored_whatever_the_module_holds(
 
 
 def test_scores_of_equally_likely_tokens(task: Generation, make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every label costs ln V; the ends of the texts are labels: 10 of 8 bytes, and 14 of 11 bytes."""
+    """Every label costs ln V; the ends of the texts are labels: 10 of 8 bytes, and 14 of 11 bytes. 2 words, and 4."""
     monkeypatch.setattr("manyheads.run.scoring.read_checkpoint", lambda path: {"state_dict": {}})
     network, head = uniform(byte_tokenizer().vocab_size)
     module = LM(network=network, head=head, metrics=task.metrics)
@@ -72,10 +72,12 @@ def test_scores_of_equally_likely_tokens(task: Generation, make_trainer: Any, mo
             "val/perplexity": 257.0,
             "val/bits_per_byte": bits * 10 / 8,
             "val/accuracy": 0.0,
+            "val/perplexity_per_word": 257.0 ** (10 / 2),
             "test/loss": math.log(257),
             "test/perplexity": 257.0,
             "test/bits_per_byte": bits * 14 / 11,
             "test/accuracy": 0.0,
+            "test/perplexity_per_word": 257.0 ** (14 / 4),
         },
         rel=1e-6,
     )

@@ -22,6 +22,7 @@ from manyheads.run.screen import (
     shown,
     summary,
     tell_notes,
+    tell_scores,
     tell_signatures,
 )  # fmt: skip
 from manyheads.task.generation import Generation
@@ -232,3 +233,13 @@ def test_signatures_are_told_once_where_they_agree(console: Console) -> None:
     assert text_of(console).splitlines() == [
         "bleu (val): nrefs:1", "rouge_1, rouge_2 (val, test): r", "bleu (test): nrefs:3",
     ]  # fmt: skip
+
+
+def test_each_of_several_tasks_is_held_to_its_own_baselines(console: Console) -> None:
+    """Guards: a member that is below its baseline, of which nothing is said since another is compared."""
+    test = {"loss": 2.0, "accuracy/topics": 0.6, "loss/text": 7.0}
+    baselines = {"majority": {"accuracy/topics": 0.7}, "unigram": {"loss/text": 6.0}}
+    tell_scores(console, {"test": test}, baselines, {"accuracy/topics": "higher", "loss/text": "lower"}, "val/loss")
+    said = text_of(console)
+    assert "below its baseline: accuracy/topics 0.6000, majority 0.7000" in said
+    assert "below its baseline: loss/text 7.0000, unigram 6.0000 (less is better)" in said

@@ -12,6 +12,9 @@ def test_which_way_is_better() -> None:
     assert lower_is_better("val/bits_per_byte", [])
     assert lower_is_better("test/perplexity", [])
     assert not lower_is_better("val/accuracy", [])
+    # a score of one source of the data, or of one of several tasks
+    assert lower_is_better("val/bits_per_byte/docs", [])
+    assert not lower_is_better("val/accuracy/topics", [])
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,11 @@ def test_read_gives_the_probabilities_of_the_head() -> None:
     [
         ([{"text": "a", "label": 1}, {"text": "b", "label": 1}], None, "train has one class alone, 1"),
         ([{"text": "a", "label": "x"}, {"text": "b", "label": None}], None, "row 1 of train has no label"),
-        (ROWS, [{"text": "a", "label": "perhaps"}], "label perhaps is none of the 2 classes of train: no, yes"),
+        (
+            ROWS,
+            [{"text": "a", "label": "perhaps"}],
+            "row 0 of test: label=perhaps is none of the 2 classes of train or task.labels: no, yes",
+        ),
         (ROWS, [{"text": "a", "label": "yess"}], "Did you mean 'yes'"),
         ([{"text": "a", "label": 0.5}, {"text": "b", "label": 1.5}], None, "the column label holds float"),
     ],

@@ -120,3 +120,19 @@ def test_the_yaml_builds_it() -> None:
     del node["defaults"]  # Hydra's own
     made = build(node, "task", source=Rows(SPLITS), tokenizer=byte_tokenizer(), seed=0, kind="causal")
     assert isinstance(made, Denoising)
+
+
+@pytest.mark.parametrize("kind", ["encoder-decoder", "causal"])
+@pytest.mark.parametrize("objective", ["t5", "bart"])
+def test_no_row_takes_more_positions_than_a_network_is_asked_for(kind: str, objective: str) -> None:
+    """A text of which two rows are full. BART writes one token more than a row has, its end; what it reads is shorter than
+    the text by as much as its spans are longer than their masks, which chance decides."""
+    source = Rows({split: ["abcdefgh" * 6] for split in ("train", "validation", "test")})
+    task = Denoising(source=source, tokenizer=byte_tokenizer(), seed=1, kind=kind, seq_len=16, objective=objective)
+    batches = [*task.training_loader(), *task.val_dataloader()]
+    widths = [batch[name].shape[1] for batch in batches for name in ("input_ids", "source_ids") if name in batch]
+    left = {("bart", "causal"): 1}.get((objective, kind), 0)
+    assert max(widths) == task.longest - left
+    task.check_positions(task.longest)
+    with pytest.raises(UserError, match=rf"up to {task.longest} positions, and the network has {task.longest - 1}\."):
+        task.check_positions(task.longest - 1)

@@ -195,6 +195,25 @@ def test_more_ranks_than_rows_are_refused(make: Make, monkeypatch: pytest.Monkey
         make(["short"]).train_dataloader()
 
 
+def test_the_perplexity_per_word_by_hand(make: Make):
+    """Three words in two texts of 5 + 1 and 3 + 1 labels, the ends of texts among them; none where labels are missing."""
+    task = make(["a  bc", "d, "])
+    assert task.num_words("test") == 3
+    whole = Scored({0: 4.0, 1: 2.0}, {0: 6, 1: 4}, {})
+    assert task.of_split("test", whole) == {"perplexity_per_word": pytest.approx(math.exp(6 / 3))}
+    assert task.of_split("test", Scored({0: 4.0}, {0: 6}, {})) == {}
+
+
+def test_a_score_of_the_end_picks_no_checkpoint(make: Make):
+    """Guards a training that breaks at its first validation."""
+    with pytest.raises(UserError) as error:
+        make(["a"]).watch("val/perplexity_per_word")
+    assert str(error.value) == (
+        "callbacks.monitor=val/perplexity_per_word is computed at the end alone. Set callbacks.monitor=val/bits_per_byte, "
+        "which orders checkpoints as it would."
+    )
+
+
 def test_the_yaml_builds_it(texts: Callable[..., Source], tmp_path: Path):
     """Guards: a yaml that names another class or a key that is gone."""
     node = OmegaConf.load(CONF_DIR / "task" / "generation.yaml")

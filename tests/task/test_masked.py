@@ -16,6 +16,8 @@ from manyheads.build import CONF_DIR, build
 from manyheads.data.files import files
 from manyheads.errors import UserError
 from manyheads.head.base import Head, HeadOutput, Scores
+from manyheads.head.masked_token import MaskedToken
+from manyheads.model.encoder import Encoder
 from manyheads.task.masked import Masked
 from manyheads.testing import Rows, byte_tokenizer
 from manyheads.tokenizer.special import with_special
@@ -152,11 +154,18 @@ def test_numbers_out_of_range_are_refused(settings: dict[str, Any], message: str
     assert str(error.value) == message
 
 
-def test_static_masks_of_a_stream_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"masking": "static"}, r"task.masking=static: with data.streaming=true.*Set task.masking=dynamic."),
+        ({"next_sentence": True}, r"task.next_sentence=true: .* with data.streaming=true .*Set data.streaming=false."),
+    ],
+)
+def test_what_needs_all_of_train_is_refused_for_a_stream(settings: dict[str, Any], text: str, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("some\ntext\n")
     source = files(format="text", path=str(tmp_path / "t.txt"), streaming=True, join_rows=False)
-    with pytest.raises(UserError, match=r"task.masking=static: with data.streaming=true.*Set task.masking=dynamic."):
-        Masked(source=source, tokenizer=byte_tokenizer(), seed=1, masking="static")
+    with pytest.raises(UserError, match=text):
+        Masked(source=source, tokenizer=byte_tokenizer(), seed=1, **settings)
 
 
 def test_the_yaml_builds_it() -> None:
@@ -165,3 +174,54 @@ def test_the_yaml_builds_it() -> None:
     made = build(node, "task", source=Rows(SPLITS), tokenizer=byte_tokenizer(), seed=0)
     assert isinstance(made, Masked)
     assert made.alter.rate == 0.15  # type: ignore[union-attr]
+
+
+PAIRED = {split: ["One. Two. Three.", "Four! Five", "Six"] for split in SPLITS}
+
+
+def test_pairs_are_masked_and_scored() -> None:
+    """A head that tells all pairs but those of class 1: the accuracy is the share of class 0 of the pairs there are."""
+    task = make(PAIRED, next_sentence=True, mask_rate=0.5, seq_len=32)
+    task.prepare()
+    network = Encoder(vocab_size=258, dim=8, num_heads=2, num_layers=1, token_types=2)
+    head = MaskedToken(dim=8, vocab_size=258, next_sentence=task.found["head"]["next_sentence"])
+    assert head.pair is not None
+    with torch.no_grad():
+        head.pair[2].bias.copy_(torch.tensor([100.0, 0.0]))
+    outputs, classes = {}, []
+    for batch in task.val_dataloader():
+        assert (batch["labels"] != IGNORE).any()
+        assert not (batch["labels"] == 256).any()
+        read = task.read(network, head, batch, network(batch))
+        outputs |= dict(zip(batch["examples"].tolist(), read, strict=True))
+        classes += batch["classes"].tolist()
+    assert sorted(outputs) == [0, 1, 2]
+    pairs = [found for found in classes if found != IGNORE]
+    assert task.scores("validation", outputs) == {"next_sentence_accuracy": pairs.count(0) / len(pairs)}
+    assert (task.outputs, task.while_training) == (task, True)
+    task.watch("val/next_sentence_accuracy")
+    with pytest.raises(UserError, match=r"monitor=val/pseudo_perplexity needs .*task.next_sentence=false"):
+        task.watch("val/pseudo_perplexity")
+    with pytest.raises(UserError, match=r"monitor=val/next_sentence_accuracy needs task.next_sentence=true"):
+        make().watch("val/next_sentence_accuracy")
+
+
+@pytest.mark.parametrize("texts", [["One", "Two", "Three."], ["One. Two. Three."], ["a" * 40 + ". One.", "Two"]])
+def test_texts_without_a_pair_are_told(texts: list[str]) -> None:
+    """Of one sentence each; one text alone; a second sentence that is no word behind the end of a row."""
+    splits = dict.fromkeys(("train", "validation", "test"), texts)
+    with pytest.raises(UserError, match=r"task.next_sentence=true: data \(rows\): train has no two texts of which one"):
+        make(splits, next_sentence=True, seq_len=16).prepare()
+
+
+def test_the_bigram_sees_what_the_network_reads() -> None:
+    """Guards a hidden token that is looked up behind a token that the network does not see. Train has each pair of a, b, c
+    once or twice; of test every token is hidden but the end, so that behind a mask only how often a token is counts."""
+    splits = {"train": ["abc", "ab"], "validation": ["abc"], "test": ["ab"]}
+    found = make(splits, mask_rate=1.0, mask_share=1.0, random_share=0.0).baselines("test")
+    counts, size = {"a": 2, "b": 2}, 258
+    share = {text: (count + 1) / (5 + size) for text, count in counts.items()}
+    # "a" stands behind the end token, as in both texts of train, and "b" behind a mask
+    loss = -math.log((2 + 20 * share["a"]) / (2 + 20)) - math.log(share["b"])
+    assert found["bigram"] == {"loss": pytest.approx(loss / 2), "accuracy": 0.5}
+    assert list(found) == ["unigram", "bigram"]

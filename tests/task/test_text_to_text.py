@@ -85,6 +85,7 @@ def test_what_is_too_long_is_cut_and_told_and_a_cut_target_teaches_no_end(kind: 
     assert task.notes == [
         "1 of 3 sources of test are longer than task.max_source_tokens=4: their ends were left out, 6 tokens",
         "2 of 3 targets of test are longer than task.max_target_tokens=4: their ends were left out, 6 tokens",
+        "1 of 3 sources of test are empty",
     ]
     labels = [token for token in rows_of(task)[1]["labels"] if token != IGNORE]
     assert labels == [*b"a ca"]

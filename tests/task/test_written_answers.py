@@ -59,7 +59,8 @@ def test_the_empty_text_is_right_where_there_is_no_answer() -> None:
 def test_predictions_are_texts() -> None:
     (line,) = task(ROW).predictions(Scored({0: 1.5}, {0: 4}, {0: "yes"}))
     assert line == {
-        "id": 0, "input": "question: q {context}? context: a {question}", "target": ["yes", "a"], "output": "yes",
+        "id": 0, "input": {"question": "q {context}?", "context": "a {question}"}, "target": ["yes", "a"],
+        "output": "yes",
         "score": {"exact_match": 100.0, "f1": 100.0}, "loss": 1.5,
     }  # fmt: skip
 

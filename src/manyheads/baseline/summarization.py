@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from manyheads.baseline.base import Baseline, evenly
 from manyheads.baseline.sentences import sentences
+from manyheads.metric.texts import Target, listed
 
 SAMPLE = 1_000
 """Training rows that a sentence or a cue is chosen on, evenly apart."""
@@ -37,7 +38,7 @@ def summarizers() -> Mapping[str, Baseline]:
 class Lead:
     """The first sentence."""
 
-    def __init__(self, inputs: Sequence[str], targets: Sequence[Sequence[str]]) -> None:
+    def __init__(self, inputs: Sequence[str], targets: Sequence[Target]) -> None:
         pass
 
     def __call__(self, inputs: Sequence[str]) -> list[str]:
@@ -47,9 +48,9 @@ class Lead:
 class Constant:
     """One training summary for every text: that which has the highest mean ROUGE-1 over the training summaries."""
 
-    def __init__(self, inputs: Sequence[str], targets: Sequence[Sequence[str]]) -> None:
+    def __init__(self, inputs: Sequence[str], targets: Sequence[Target]) -> None:
         chosen: list[int] = evenly(len(targets), SAMPLE).tolist()
-        summaries = [targets[i][0] for i in chosen]
+        summaries = [listed(targets[i])[0] for i in chosen]
         means = _overlaps(summaries).mean(1)
         self.sentence = summaries[int(means.argmax())] if summaries else ""
 
@@ -68,10 +69,10 @@ class CueSentence:
         cues: in the order in which they were taken.
     """
 
-    def __init__(self, inputs: Sequence[str], targets: Sequence[Sequence[str]]) -> None:
+    def __init__(self, inputs: Sequence[str], targets: Sequence[Target]) -> None:
         chosen: list[int] = evenly(len(inputs), SAMPLE).tolist()
         texts = [sentences(inputs[i]) for i in chosen]
-        pairs = [(text, targets[i][0]) for text, i in zip(texts, chosen, strict=True) if text]
+        pairs = [(text, listed(targets[i])[0]) for text, i in zip(texts, chosen, strict=True) if text]
         self.cues = _cues([text for text, _ in pairs], [summary for _, summary in pairs])
 
     def __call__(self, inputs: Sequence[str]) -> list[str]:

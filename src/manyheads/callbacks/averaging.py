@@ -34,6 +34,7 @@ class Averaging(pl.Callback):
         self._loaded: dict[str, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes up the averages of a checkpoint. Raises UserError where an optimizer averages itself, or weights are in parts."""
         averages_itself = isinstance(trainer.optimizers[0], AveragingOptimizer)
         if self.running is not None and averages_itself:
             raise UserError(
@@ -56,21 +57,25 @@ class Averaging(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Adds the weights to the average after each optimizer step, from its start on."""
         if self.running is None or not step_is_done(trainer):
             return
         if self.running.averages or as_lm(pl_module).progress() >= self.running.start:
             self.running.update(_trained(pl_module))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lays the trained weights aside and puts the averages in their place."""
         if is_fitting(trainer) and not trainer.sanity_checking:
             averages = self._averages(trainer, pl_module)
             self._aside = {parameter: parameter.detach().clone() for parameter in averages}
             _put(averages)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts the trained weights back."""
         self._put_back()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Puts the trained weights back, where a validation was under way."""
         self._put_back()
 
     def on_save_checkpoint(

@@ -87,6 +87,7 @@ class RunCheckpoint(pl.Callback):
             self._owed = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Has the validation made that the checkpoint was saved before, if there is one."""
         self._deferred = False
         if self._owed:
             trainer.fit_loop.epoch_loop.owes_validation = True  # type: ignore[attr-defined]
@@ -95,6 +96,7 @@ class RunCheckpoint(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Saves where it is time for a further checkpoint, or where a save was put off to the step's end."""
         if not step_is_done(trainer):
             return
         if self._is_due(trainer.global_step):
@@ -106,6 +108,7 @@ class RunCheckpoint(pl.Callback):
             self._write(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves, and gives the checkpoint its place among the best; within an accumulation only where it has one."""
         if not is_fitting(trainer) or trainer.sanity_checking:
             return
         place = self._enter(float(trainer.callback_metrics[self.monitor]), trainer.global_step)
@@ -121,6 +124,7 @@ class RunCheckpoint(pl.Callback):
         self._deferred = not step_is_done(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves the last step; where nothing was validated, the last is the best."""
         self.save(trainer)
         if trainer.is_global_zero and not self.scores:
             _link(self.last_path, self.best_path)

@@ -32,6 +32,7 @@ class StopEarly(EarlyStopping):
         self.console = console
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops when it is time, and says why."""
         stopping = trainer.should_stop
         super().on_validation_end(trainer, pl_module)
         if trainer.should_stop and not stopping and trainer.is_global_zero:

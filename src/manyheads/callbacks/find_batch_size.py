@@ -37,6 +37,7 @@ class FindBatchSize(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Tries sizes with the rows of the first batch, and says which one to set; once."""
         if self._done:
             return
         self._done = True

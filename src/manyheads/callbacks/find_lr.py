@@ -51,6 +51,7 @@ class FindLr(pl.Callback):
         self._factor = factor_at(0.0)  # of the next step
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keeps the weights, and lets the learning rate climb in the place of the schedule. Raises UserError unless each step is logged."""
         if cast(Any, trainer).log_every_n_steps != 1:
             raise UserError("callbacks.find_lr=true looks at the loss of each step. Set trainer.log_every_n_steps=1.")
         self._start = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
@@ -67,11 +68,13 @@ class FindLr(pl.Callback):
             group["lr"] = rate * self._factor
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        """Notes the factor of the rate that the step is made with."""
         self.factors.append(self._factor)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Notes the loss, stops where it has become far worse than the best, and puts the first weights back at the end."""
         if not step_is_done(trainer):
             return
         self.losses.append(self.log_rows.last["train/loss"])
@@ -82,6 +85,7 @@ class FindLr(pl.Callback):
             trainer.optimizers[0].state.clear()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the curve, and says which rate to set."""
         if not trainer.is_global_zero:
             return
         scheduler, optimizer = trainer.lr_scheduler_configs[0].scheduler, trainer.optimizers[0]

@@ -40,18 +40,22 @@ class Interrupt(pl.Callback):
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listens for signals."""
         self._install()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listens for signals."""
         self._install()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listens for signals; a training does already."""
         if not is_fitting(trainer):
             self._install()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Leaves after a step in which a signal came; before a validation that is due it saves, and the validation is made first."""
         if not step_is_done(trainer) or not self._told(trainer):
             return
         if training_is_over(trainer):
@@ -62,12 +66,14 @@ class Interrupt(pl.Callback):
             self._leave(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves a training in which a signal came; after scoring alone, signals are again what they were."""
         if not is_fitting(trainer):
             self._restore()
         elif step_is_done(trainer) and self._told(trainer):
             self._leave(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves when a signal has come, and makes signals again what they were."""
         if self._told(trainer):
             self._leave(trainer)
         self._restore()
@@ -81,6 +87,7 @@ class Interrupt(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Leaves scoring when a signal has come; a training goes on to the validation's end."""
         if not is_fitting(trainer):
             self._leave_scoring()
 
@@ -93,12 +100,15 @@ class Interrupt(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Leaves when a signal has come."""
         self._leave_scoring()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Makes signals again what they were."""
         self._restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Makes signals again what they were."""
         self._restore()
 
     def _told(self, trainer: pl.Trainer) -> bool:

@@ -28,28 +28,34 @@ class MetricsLog(pl.Callback):
         self._lr = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Counts rows from the step that training begins with."""
         self.last_step = trainer.global_step
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        """Notes the learning rate of the step."""
         # at the end of the batch the schedule has already moved on
         self._lr = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Logs the first step, and those that are due."""
         if step_is_done(trainer) and (trainer.global_step == 1 or log_is_due(trainer)):
             self._log_training(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Logs the last step, unless it is logged."""
         if trainer.global_step > self.last_step:
             self._log_training(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Logs the last step before its validation."""
         # the last row of training stands before the last validation, as every other does
         if is_fitting(trainer) and training_is_over(trainer) and trainer.global_step > self.last_step:
             self._log_training(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Logs the scores of a validation, and the tokens so far."""
         if is_fitting(trainer) and not trainer.sanity_checking:
             metrics = {
                 name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")

@@ -32,11 +32,13 @@ class StopWhenNotFinite(pl.Callback):
         self._first_bad: Tensor | None = None  # [] int64, the first optimizer step with a bad loss; -1: none
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begins with no step that was bad."""
         self._first_bad = torch.full((), -1, dtype=torch.int64, device=pl_module.device)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Looks at the loss, of several devices at the gradient's norm; without a wait for the device where that costs time."""
         if not self.losses:
             return
         loss, done = outputs["loss"], step_is_done(trainer)
@@ -56,11 +58,13 @@ class StopWhenNotFinite(pl.Callback):
             self._check(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops when a loss was not finite, and in training when a weight is not."""
         self._check(trainer)
         if is_fitting(trainer):
             self._check_weights(trainer, pl_module.state_dict())
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops a training whose validation loss is not finite."""
         loss = trainer.callback_metrics.get("val/loss")
         if is_fitting(trainer) and loss is not None and not torch.isfinite(loss):
             self._stop(trainer, trainer.global_step, "the validation loss is")
@@ -68,6 +72,7 @@ class StopWhenNotFinite(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Stops before weights are saved that are not finite."""
         self._check(trainer)
         self._check_weights(trainer, checkpoint["state_dict"])
 

@@ -30,14 +30,17 @@ class LayerNorms(pl.Callback):
         self._gradients: tuple[list[str], Tensor] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Has gradients looked at before they are clipped."""
         as_lm(pl_module).before_clipping = lambda: self._take_gradients(trainer, pl_module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Has them looked at no more."""
         as_lm(pl_module).before_clipping = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Logs a row, of a step whose gradients were looked at."""
         if self._gradients is None or not step_is_done(trainer):
             return
         (layers, gradients), self._gradients = self._gradients, None

@@ -52,6 +52,7 @@ class Progress(pl.Callback):
         self._printed = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock, and on a terminal the live line."""
         self._steps = as_lm(pl_module).total_steps()
         self._began = time.monotonic()
         self._start, self._printed = None, trainer.global_step
@@ -63,6 +64,7 @@ class Progress(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Draws the live line when it is due, or prints the row that was logged."""
         now = time.monotonic()
         if self._start is None and step_is_done(trainer):
             self._start = (now, as_lm(pl_module).progress())
@@ -73,6 +75,7 @@ class Progress(pl.Callback):
             self._print_row(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Prints the row of the last step, where there is no live line."""
         if is_fitting(trainer) and self._live is None and self.log_rows.last_step > self._printed:
             self._print_row(trainer, pl_module)
 
@@ -85,6 +88,7 @@ class Progress(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Draws how far the validation is, when it is due."""
         if self._live is not None and time.monotonic() >= self._next_draw:
             total = trainer.num_val_batches[dataloader_idx]
             self._draw(
@@ -92,6 +96,7 @@ class Progress(pl.Callback):
             )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Prints the scores, and whether they are the best so far."""
         if not (is_fitting(trainer) and trainer.is_global_zero) or trainer.sanity_checking:
             return
         found = trainer.callback_metrics
@@ -106,6 +111,7 @@ class Progress(pl.Callback):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Shows the last step, and ends the live line."""
         if self._live is not None:
             self._draw(trainer, pl_module)
         elif trainer.is_global_zero and self.log_rows.last_step > self._printed:
@@ -113,11 +119,13 @@ class Progress(pl.Callback):
         self._stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Ends the live line, which after a signal shows the step that was made last."""
         if self._live is not None and isinstance(exception, Interrupted):
             self._draw(trainer, pl_module)
         self._stop()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Ends the live line, whatever happened."""
         self._stop()
 
     def _print_row(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

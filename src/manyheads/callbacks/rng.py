@@ -37,6 +37,7 @@ class RngState(pl.Callback):
         self._loaded = states[rank] if rank < len(states) else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts back the state of a checkpoint; without one, ranks that read other rows than the first draw other numbers."""
         if self._loaded is not None:
             set_rng_state(self._loaded)
             self._loaded = None

@@ -38,6 +38,7 @@ class SkipSpikes(pl.Callback):
         self._in_a_row = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Has each step's gradient norm judged before the step."""
         as_lm(pl_module).accepts_gradients = self.accepts
 
     def accepts(self, norm: Tensor) -> bool:
@@ -56,6 +57,7 @@ class SkipSpikes(pl.Callback):
         return taken
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Says how many steps were skipped."""
         if self.skipped and trainer.is_global_zero:
             text = (
                 f"{self.skipped:,} of {trainer.global_step:,} steps were skipped: their gradient norm was above "

@@ -27,12 +27,14 @@ class SystemMetrics(pl.Callback):
         self._process = psutil.Process()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the measurements, which are over the time since the last one."""
         self._process.cpu_percent()  # both measure from the last call on
         psutil.cpu_percent()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Measures and logs with each row of training."""
         if step_is_done(trainer) and (trainer.global_step == 1 or log_is_due(trainer)):
             measured = {**self._of_the_host(), **of_the_gpu(pl_module.device)}
             write_row(trainer, {"train/tokens": as_lm(pl_module).tokens_seen, **measured})

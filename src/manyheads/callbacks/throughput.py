@@ -32,22 +32,27 @@ class Throughput(pl.Callback):
         return new / seconds if seconds > 0 and new > 0 else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts both clocks anew."""
         self._active, self._since = 0.0, time.perf_counter()
         self._lap = (0.0, as_lm(pl_module).tokens_seen)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Starts the clock again after a pause."""
         if self._since is None:
             self._since = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops the clock: validations are no training."""
         self._pause()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops the clock."""
         self._pause()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Stops the clock."""
         self._pause()
 
     def _pause(self) -> None:

@@ -30,6 +30,7 @@ class Trace(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Starts the profiler after the batches that are waited for."""
         if trainer.is_global_zero and self._seen == self.wait:
             os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # its own lines would stand among ours
             kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
@@ -40,16 +41,20 @@ class Trace(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Writes the trace after the last of its batches."""
         if self._seen == self.wait + self.batches:
             self._write()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes what there is: a validation is not traced."""
         self._write()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes what there is."""
         self._write()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Writes what there is."""
         self._write()
 
     def _write(self) -> None:

@@ -149,7 +149,8 @@ def _named_labels(rows: Dataset, labels: Sequence[str]) -> Dataset:
     highest = max((value for value in rows["label"] if value is not None), default=0)
     if highest >= len(labels):
         raise UserError(
-            f"data.labels=[{','.join(labels)}] names {len(labels)} classes, and there is a label {highest}."
+            f"data.labels=[{','.join(labels)}] names {len(labels)} classes, and there is a label {highest}. "
+            "Set a name for each number from 0 on."
         )
     features = rows.features.copy()
     features["label"] = ClassLabel(names=list(labels))

@@ -18,9 +18,14 @@ class Span(NamedTuple):
     length: int
 
 
+def most_noise(length: int, rate: float) -> int:
+    """How many tokens `noise_spans` drops of a text of `length` tokens, 2 at least."""
+    return min(max(round(length * rate), 1), length - 1)
+
+
 def most_spans(length: int, rate: float, mean_span: float) -> int:
     """How many spans `noise_spans` makes of a text of `length` tokens."""
-    noise = min(max(round(length * rate), 1), length - 1)
+    noise = most_noise(length, rate)
     return min(max(round(noise / mean_span), 1), noise, length - noise)
 
 
@@ -36,7 +41,7 @@ def noise_spans(length: int, rate: float, mean_span: float, random: np.random.Ge
     """
     if length < 2:
         return []
-    noise = min(max(round(length * rate), 1), length - 1)
+    noise = most_noise(length, rate)
     count = most_spans(length, rate, mean_span)
     dropped = _parts(noise, count, random)
     kept = _parts(length - noise + 2, count + 1, random)[

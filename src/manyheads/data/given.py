@@ -62,6 +62,11 @@ def given_rows(rows: Iterable[Mapping[str, Any]], columns: Columns, name: str = 
     names = dict.fromkeys(str(column) for row in held for column in row)
     try:
         made = Dataset.from_dict({column: [row.get(column) for row in held] for column in names})
+    except UnicodeEncodeError as error:
+        sign = error.object[error.start].encode("ascii", "backslashreplace").decode()
+        raise UserError(
+            f"{name}: a text holds {sign}, which is half a character. Mend the row, or leave it out."
+        ) from error
     except (TypeError, ValueError, OverflowError) as error:  # what pyarrow raises of values that are no column
         raise UserError(f"{name}: a column has values of several kinds ({str(error).splitlines()[0]}).") from error
     return Given(made, name=name, columns=columns)

@@ -1,12 +1,15 @@
-"""In which order the rows of several sources are taken, so that each gets its share."""
+"""In which order the rows of several sources are taken, or the steps of several tasks, so that each gets its share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import final
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from manyheads.errors import UserError, did_you_mean, written
 
 
 def interleaved(rates: Sequence[float], total: int) -> NDArray[np.int64]:
@@ -21,6 +24,26 @@ def interleaved(rates: Sequence[float], total: int) -> NDArray[np.int64]:
     at = [(np.arange(count) + 0.5) / rate for rate, count in zip(rates, counts, strict=True) if count]
     parts = np.repeat(np.arange(len(counts)), counts)
     return parts[np.argsort(np.concatenate(at), kind="stable")[:total]]
+
+
+def checked_weights(weights: Mapping[str, Any], names: Iterable[str], *, key: str, what: str) -> dict[str, float]:
+    """The weights in the order of the names of what is mixed. Raises UserError, naming `key`, for what are no shares."""
+    there = list(names)
+    for name, weight in weights.items():
+        if name not in there:
+            raise UserError(
+                f"{key}.{name}={written(weight)}: there is no {what} {name}.{did_you_mean(name, there)} "
+                f"There are: {', '.join(there)}."
+            )
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not 0 <= weight < math.inf:
+            raise UserError(f"{key}.{name}={written(weight)}: set a number of at least 0.")
+    lacking = [name for name in there if name not in weights]
+    if lacking:
+        raise UserError(f"{key} has none for {', '.join(lacking)}: set {key}.{lacking[0]}, 0 for none.")
+    if not any(weights.values()):
+        raise UserError(f"{key} are all 0: nothing would be trained on. Set one above 0.")
+    return {name: float(weights[name]) for name in there}
 
 
 @final

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, final
 
 from manyheads.data.cache import fingerprint
 from manyheads.data.derived import Derived
 from manyheads.data.fields import Fields
+from manyheads.data.mixing import checked_weights
 from manyheads.data.source import SPLITS, Source
-from manyheads.errors import UserError, did_you_mean, written
+from manyheads.errors import UserError, written
 from manyheads.marks import builder
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def mixture(*, sources: dict[str, Any], weights: dict[str, Any] | None = None) -
     for name, source in sources.items():
         _check_source(name, source)
     _check_twice(sources)
-    return Mixture(sources, None if weights is None else _checked(weights, sources))
+    return Mixture(
+        sources, None if weights is None else checked_weights(weights, sources, key="data.weights", what="source")
+    )
 
 
 @final
@@ -126,22 +128,3 @@ def _check_twice(sources: Mapping[str, Source]) -> None:
         first = seen.setdefault(source.fingerprint, name)
         if first != name:
             raise UserError(f"data.sources.{name} is the same data as data.sources.{first}. Leave one out.")
-
-
-def _checked(weights: Mapping[str, Any], sources: Mapping[str, Source]) -> dict[str, float]:
-    """The weights in the order of the sources."""
-    for name, weight in weights.items():
-        if name not in sources:
-            raise UserError(
-                f"data.weights.{name}={written(weight)}: there is no source {name}.{did_you_mean(name, sources)} "
-                f"There are: {', '.join(sources)}."
-            )
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 <= weight < math.inf:
-            raise UserError(f"data.weights.{name}={written(weight)}: set a number of at least 0.")
-    lacking = [name for name in sources if name not in weights]
-    if lacking:
-        raise UserError(f"data.weights has none for {', '.join(lacking)}: set data.weights.{lacking[0]}, 0 for none.")
-    if not any(weights.values()):
-        raise UserError("data.weights are all 0: nothing would be trained on. Set one above 0.")
-    return {name: float(weights[name]) for name in sources}

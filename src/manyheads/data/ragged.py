@@ -143,7 +143,8 @@ def _encoded(
     try:
         return encode(batch)
     except RowError as error:
-        raise UserError(f"{which.format(before + error.row)}: {error}. Mend the row, or leave it out.") from error
+        wrong = f"{error}" if f"{error}".endswith("?") else f"{error}."
+        raise UserError(f"{which.format(before + error.row)}: {wrong} Mend the row, or leave it out.") from error
 
 
 def _bytes(source: Source, batch: Mapping[str, list[Any]]) -> int:

@@ -188,7 +188,7 @@ def _json_fault(file: Path) -> str | None:
             whole = text.read()
             return _fault_in(whole, 0) or _no_object(json.loads(whole))
         for number, line in enumerate(text):
-            fault = _fault_in(line, number, of_object=True) if line.strip() else None
+            fault = _fault_in(line.rstrip("\r\n"), number, of_object=True) if line.strip() else None
             if fault:
                 return fault
     return None

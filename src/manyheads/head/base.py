@@ -51,12 +51,17 @@ class Head(nn.Module, ABC):
     """The part of a model that knows the objective.
 
     `kinds` names the kinds of networks (`network.kind`) whose hidden states it can read, `refuses` says of others why not,
-    `reads` names the entry of a Batch that says what is right.
+    `reads` names the entry of a Batch that says what is right, `partial` says that a batch uses only some of its parameters.
     """
 
     kinds: ClassVar[frozenset[str]]
     refuses: ClassVar[Mapping[str, str]] = {}
     reads: ClassVar[str] = "labels"
+    partial: ClassVar[bool] = False
+
+    def of(self, member: str | None) -> Head:
+        """The head of a member of a mixture; a head of a single task is its own."""
+        return self
 
     @abstractmethod
     def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:

@@ -47,8 +47,8 @@ class OutputReader(Protocol):
 
     while_training: bool
 
-    def read(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> Sequence[Any]:
-        """The output of each row, given the hidden states that the network has made of the batch."""
+    def read(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> Sequence[Any] | None:
+        """The output of each row, given the hidden states that the network has made of the batch; None: nothing is read."""
         ...
 
     def scores(self, split: str, outputs: Mapping[int, Any]) -> dict[str, float]:

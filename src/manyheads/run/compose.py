@@ -13,7 +13,8 @@ from typing import NamedTuple, NoReturn
 from omegaconf import DictConfig
 
 from manyheads.errors import UserError
-from manyheads.run.composer import Base, Composer, unknown_key
+from manyheads.run.base import Base, start_of
+from manyheads.run.composer import Composer, unknown_key
 from manyheads.run.hydra_errors import translate
 from manyheads.run.job import Job, Leave, Task, check_complete, check_single, merged
 from manyheads.run.secrets import hide_in_argv
@@ -32,11 +33,11 @@ def compose(
     """The config that a command line gives, without running anything. Raises UserError."""
     if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
         raise UserError(f"overrides={overrides}: set a list of texts, such as ['optim.lr=0.01'].")
-    composer = Composer(verb, conf_dir, config_dir=config_dir, base=base)
     words = hide_in_argv(list(overrides))
+    composer = Composer(verb, conf_dir, config_dir=config_dir, base=base, start=_start(verb, words))
     try:
         config = _compose(composer, words)
-        choices = merged(config.hydra.runtime.choices, base)
+        choices = merged(config.hydra.runtime.choices, base, composer.start)
         with _open(config):
             del config["hydra"]
         check_single(config, words)
@@ -47,6 +48,10 @@ def compose(
             raise
         raise found from error
     return Composed(config, choices)
+
+
+def _start(verb: str, words: Sequence[str]) -> Base | None:
+    return start_of(words) if verb == "train" else None
 
 
 def _compose(composer: Composer, words: list[str]) -> DictConfig:
@@ -65,9 +70,12 @@ def hydra_main(verb: str, argv: Sequence[str], conf_dir: Path, task: Task, base:
     Raises UserError for a mistake in the command line or in a yaml, and whatever `task` raises.
     """
     args, parser = parse_flags(verb, argv)
-    composer = Composer(verb, conf_dir, config_dir=args.config_dir, config_name=args.config_name, base=base)
     words = hide_in_argv(args.overrides)
-    job = Job(verb, task, base, sweep=bool(args.multirun))
+    start = _start(verb, words)
+    composer = Composer(
+        verb, conf_dir, config_dir=args.config_dir, config_name=args.config_name, base=base, start=start
+    )
+    job = Job(verb, task, base, start, sweep=bool(args.multirun))
     try:
         with _quiet():
             _run(args, parser, job, composer, words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import UserError, nearest
-from manyheads.run.folder import make_folder, open_run_folder, read_config
+from manyheads.run.base import OF_RUN, Base
+from manyheads.run.folder import make_folder
+from manyheads.run.member_words import member_words
 from manyheads.run.schema import arguments
 
 if TYPE_CHECKING:
@@ -23,39 +25,8 @@ if TYPE_CHECKING:
 RECIPES = ("experiment", "sweep", "debug")
 """Groups that set keys all over the config: over a run's own config they would undo what the run was."""
 
-OF_RUN = "manyheads_run"
-"""The primary config that is a run's own, and what a group of it is chosen as that stays what it was."""
-
 _CHOSEN_BY_TASKS = ("data", "tokenizer", "model", "head")  # a yaml of a task may name those that fit it, for a new run
 _MOST_CHECKS = 64  # compositions of a sweep that are tried before it starts
-
-
-class Base(NamedTuple):
-    """The run that a command composes over."""
-
-    config: DictConfig
-    choices: dict[str, str]  # of each group, as far as they are known
-
-
-def setting(words: Sequence[str], key: str) -> str | None:
-    """The last value that a command line gives a key; None when it gives none."""
-    values = [word.partition("=")[2].strip("'\"") for word in words if word.lstrip("+").startswith(f"{key}=")]
-    return values[-1] if values and values[-1] not in ("", "null") else None
-
-
-def base_of(words: Sequence[str], key: str) -> Base | None:
-    """The config of the run that a command line names with `key`, if it names one: that of a folder, or what a
-    checkpoint file holds. Raises UserError for no run."""
-    place = setting(words, key)
-    if place is None:
-        return None
-    if Path(place).suffix == ".ckpt":
-        from manyheads.run.checkpoint import read_run_config  # it imports torch, for which no folder has to wait
-
-        config, stamp = read_run_config(place, key)
-    else:
-        config, stamp = read_config(open_run_folder(place, key))
-    return Base(config, {str(group): str(choice) for group, choice in (stamp.get("choices") or {}).items()})
 
 
 class Composer:
@@ -69,11 +40,13 @@ class Composer:
         config_dir: str | None = None,
         config_name: str | None = None,
         base: Base | None = None,
+        start: Base | None = None,
     ) -> None:
         self.verb = verb
         self.conf_dir = conf_dir.resolve()
         self.config_dir = config_dir
         self.base = base
+        self.start = start
         self.config_name = OF_RUN if base else config_name or verb
         self.loader = self._make_loader()
 
@@ -109,21 +82,13 @@ class Composer:
     def registered(self, overrides: Sequence[str]) -> Iterator[list[str]]:
         """Puts the run's config where Hydra finds it as the primary config; gives the overrides that are left to do."""
         if self.base is None:
-            yield list(overrides)
+            words = [*overrides, *([f"model={OF_RUN}"] if self.start else [])]
+            with _stored({"model": self.start.config.model} if self.start else {}):
+                yield [*words, *member_words(self, words)]
             return
-        from hydra.core.config_store import ConfigStore
-
         node, kept = self._over(self.base.config, overrides)
-        store = ConfigStore.instance()
-        before = store.repo
-        store.repo = copy.deepcopy(before)
-        store.store(name=OF_RUN, node=node)
-        for group in _CHOSEN_BY_TASKS:
-            store.store(group=group, name=OF_RUN, node={})
-        try:
+        with _stored({None: node, **{group: {} for group in _CHOSEN_BY_TASKS}}):
             yield kept
-        finally:
-            store.repo = before
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """The overrides as Hydra's grammar reads them."""
@@ -191,6 +156,10 @@ class Composer:
             if group.partition("/")[0] == "hydra" or not self.choices_of(group, overrides):
                 kept.append(word)
                 continue
+            if override.package:  # a part of a member of a mixture
+                _take_out(node, override.package)
+                kept.append(f"+{word.lstrip('+')}")
+                continue
             node.pop(group, None)
             if not override.is_delete():
                 defaults.append({group: None})
@@ -227,6 +196,30 @@ class Composer:
             if word.partition("=")[0] == found.key:
                 return i
         return None
+
+
+@contextlib.contextmanager
+def _stored(nodes: Mapping[str | None, Any]) -> Iterator[None]:
+    """Lets Hydra find each node as the choice OF_RUN of its group; None: the primary config."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    before = store.repo
+    store.repo = copy.deepcopy(before)
+    for group, node in nodes.items():
+        store.store(group=group, name=OF_RUN, node=node)
+    try:
+        yield
+    finally:
+        store.repo = before
+
+
+def _take_out(node: dict[str, Any], place: str) -> None:
+    """Takes what stands at a dotted place out of a config, so that nothing of it is left in what comes there."""
+    *above, last = place.split(".")
+    for name in above:
+        node = node.get(name) or {}
+    node.pop(last, None)
 
 
 class UnknownKey(NamedTuple):

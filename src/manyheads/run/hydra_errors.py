@@ -104,7 +104,7 @@ def _unknown(error: BaseException, overrides: list[str], composer: Composer | No
         return f"{word}: write {found.key}.{found.missing}=VALUE on its own."
     if found.missing in found.names or not found.names:
         single = f"{found.parent}.{found.missing}".lstrip(".") if found.names else found.parent
-        return f"{word}: {single} is a single value and has no settings of its own."
+        return f"{word}: {single} is a single value or null here, and has no settings of its own."
     groups = composer.groups() if composer and not found.parent else []
     if found.missing in groups:
         taken_out = next((word for word in overrides if word.lstrip("~").partition("=")[0] == found.missing), "")
@@ -171,6 +171,10 @@ _SENTENCES: tuple[tuple[str, Callable[[re.Match[str], Composer | None], str]], .
         lambda m, _: f"{m[1]}: hydra.* takes one value.",
     ),
     (r"Override (\S+) looks like a config group override, but config group '(.*?)' does not", _no_such_group),
+    (
+        r"Could not override '([^']+@[^']+)'",
+        lambda m, _: f"{m[1]}: what the config does not have yet is added with a plus sign: +{m[1]}=CHOICE.",
+    ),
     (r"Could not override '([^']+)'\. No match in the defaults list", _not_chosen),
     (r"Could not delete from config\. '(.*?)' does not exist", lambda m, _: f"~{m[1]}: there is no such key."),
     (r"Could not delete from config\. The value of '(.*?)' is (.*) and not", lambda m, _: f"~{m[1]}: it is {m[2]}."),

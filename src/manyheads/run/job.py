@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import Interrupted, UserError, explain
-from manyheads.run.composer import OF_RUN, Base
+from manyheads.run.base import OF_RUN, Base
 from manyheads.run.hydra_errors import translate
 from manyheads.run.secrets import mask_said
 
@@ -24,13 +24,22 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 _HYDRAS_LINE = "Error executing job with overrides"
 
 
+SEVERAL = {
+    "task": " Several tasks in one run are task=mixture, see conf/task/mixture.yaml.",
+    "data": " Several sources in one run are data=mixture, see conf/data/mixture.yaml.",
+}
+"""How several choices of a group are said."""
+
+
 def check_single(config: DictConfig, words: Sequence[str]) -> None:
     """Raises UserError for several choices of a group that names one thing: Hydra would mix them, the last one winning."""
     for word in words:
         group, _, value = word.lstrip("+").partition("=")
         node = config.get(group) if value.startswith("[") else None
         if isinstance(node, DictConfig) and "_target_" in node:
-            raise UserError(f"{word}: these would be mixed into one {group}. Set one, or use -m to run with each.")
+            raise UserError(
+                f"{word}: these would be mixed into one {group}. Set one, or use -m to run with each.{SEVERAL.get(group, '')}"
+            )
 
 
 def check_complete(config: DictConfig) -> None:
@@ -41,14 +50,16 @@ def check_complete(config: DictConfig) -> None:
     OmegaConf.to_container(config, resolve=True)
 
 
-def merged(choices: Mapping[Any, Any], base: Base | None) -> dict[str, str]:
-    """The choice of each group, Hydra's own groups left out; those of the run that was composed over where none was made."""
+def merged(choices: Mapping[Any, Any], base: Base | None, start: Base | None = None) -> dict[str, str]:
+    """The choice of each group, Hydra's own groups left out; where none was made, that of the run that was composed over,
+    or whose network it is."""
     own = {
         str(group): str(choice)
         for group, choice in choices.items()
         if not str(group).startswith("hydra") and choice != OF_RUN
     }
-    return (base.choices if base else {}) | own
+    taken = {"model": start.choices.get("model", "custom")} if start else {}
+    return (base.choices if base else taken) | own
 
 
 class Leave(BaseException):
@@ -62,8 +73,8 @@ class Leave(BaseException):
 class Job:
     """The function that Hydra calls, once or for each run of a sweep."""
 
-    def __init__(self, verb: str, task: Task, base: Base | None, *, sweep: bool) -> None:
-        self.verb, self.task, self.base, self.sweep = verb, task, base, sweep
+    def __init__(self, verb: str, task: Task, base: Base | None, start: Base | None, *, sweep: bool) -> None:
+        self.verb, self.task, self.base, self.start, self.sweep = verb, task, base, start, sweep
         self.count = 0
         self.failures: list[str] = []
         self.error: Exception | None = None
@@ -97,7 +108,7 @@ class Job:
             check_complete(config)
         except Exception as error:
             raise translate(error, (), None) or error from error
-        return self.task(config, folder, merged(hydra.runtime.choices, self.base))
+        return self.task(config, folder, merged(hydra.runtime.choices, self.base, self.start))
 
     def _tell(self, error: Exception) -> None:
         from hydra.core.hydra_config import HydraConfig

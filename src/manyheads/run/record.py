@@ -51,6 +51,7 @@ class Record:
         self.tokenizer = tokenizer
         self._directions = {metric.name: "higher" if metric.higher_is_better else "lower" for metric in metrics}
         self.baselines: Mapping[str, Mapping[str, float]] = {}  # of the test split, once they are known
+        self.samples: Mapping[str, float] = {}  # see `Results`
         self.signatures: Mapping[str, Mapping[str, str]] = {}  # of val and test, see `Results`
         self._config = masked_config(cfg)
         before = resumed.results["run"] if resumed and resumed.results else {}
@@ -122,6 +123,7 @@ class Record:
             "run": run,
             "baselines": {name: dict(found) for name, found in self.baselines.items()},
             "directions": self._directions,
+            **({"samples": dict(self.samples)} if self.samples else {}),
             **(
                 {"signatures": {part: dict(found) for part, found in self.signatures.items()}}
                 if self.signatures

@@ -63,6 +63,9 @@ class Results(TypedDict):
     run: RunRecord
     baselines: NotRequired[dict[str, dict[str, float | None]]]  # simple rule -> metric name -> value on the test split
     directions: NotRequired[dict[str, Literal["lower", "higher"]]]  # metric name -> which is better
+    samples: NotRequired[
+        dict[str, float | None]
+    ]  # how varied the texts are that the best weights wrote at their validation
     signatures: NotRequired[dict[str, dict[str, str]]]  # val, test: metric name -> how, in the official scorer's words
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from manyheads.build import complete, target_of
 from manyheads.errors import UserError, written
+from manyheads.members import members_of
 from manyheads.run.checkpoint import read_checkpoint, read_tokenizer
 from manyheads.run.folder import RunFolder, read_config
 from manyheads.run.results import Results, read_results
@@ -68,6 +69,7 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
     allow = cfg.get("allow") or ()
     before, cfg = complete(before, allow), complete(cfg, allow)
     changed = [f"{group}.{name}" for group in FIXED for name in _changes(before.get(group), cfg.get(group))]
+    changed += _changed_heads(before, cfg)
     changed += [key for key in ("optim._target_",) if OmegaConf.select(before, key) != OmegaConf.select(cfg, key)]
     if changed:
         old, new = OmegaConf.select(before, changed[0]), OmegaConf.select(cfg, changed[0])
@@ -93,6 +95,15 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
         place=content[task],
         changes=changes_of(before, cfg),
     )
+
+
+def _changed_heads(before: DictConfig, cfg: DictConfig) -> list[str]:
+    """The settings of the heads of a mixture's members that are not those of before; a member that is new, or gone."""
+    old, new = members_of(before), members_of(cfg)
+    there = [name for name in new if name in old]
+    moved = [f"task.members.{name}" for name in {**old, **new} if name not in there]
+    own = [(name, _changes(old[name].head, new[name].head)) for name in there]
+    return moved + [f"task.members.{name}.head.{setting}" for name, settings in own for setting in settings]
 
 
 def changes_of(before: DictConfig, cfg: DictConfig) -> list[str]:

@@ -37,7 +37,8 @@ def score(
         run = trainer.validate if stage == "val" else trainer.test
         run(lm, datamodule=task, verbose=False)
         scores |= {name: value for name, value in lm.scores.items() if name.startswith(stage + "/")}
-        parts = task.by_source(SPLITS[stage], scored(lm))
+        split, found = SPLITS[stage], scored(lm)
+        parts = {**task.of_split(split, found), **task.by_source(split, found)}
         scores |= {f"{stage}/{name}": value for name, value in parts.items()}
     return scores
 

@@ -118,7 +118,7 @@ def scores_table(val: Scores, test: Scores, weights: str = "", baselines: Mappin
     """The scores of validation and test, a line each, or of many scores a column each, and so those of each baseline on
     the test split; None stands for a number that is not finite. `weights`: whose they are."""
     table = Table(box=None, padding=(0, 2), header_style="bold")
-    table.add_column(weights)
+    table.add_column(weights, no_wrap=True)
     splits = {split: scores for split, scores in (("validation", val), ("test", test)) if scores}
     rules = {name.replace("_", " "): scores for name, scores in (baselines or {}).items()}
     names = list(test or val)
@@ -141,7 +141,10 @@ def scores_table(val: Scores, test: Scores, weights: str = "", baselines: Mappin
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+    """Four decimals; from a million on, where a table would have no room for them, also a power of ten."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4e}"
 
 
 def below_baselines(
@@ -169,11 +172,18 @@ def tell_scores(
     console: Console, by_split: Mapping[str, Scores], baselines: Mapping[str, Scores], directions: Mapping[str, str],
     monitor: str, weights: str = "",
 ) -> None:  # fmt: skip
-    """The scores of `val` and `test`, those of the baselines beside them, and a line when one of them is better."""
+    """The scores of `val` and `test`, those of the baselines beside them, and a line when one of them is better; of several
+    tasks a line each."""
     test = by_split.get("test", {})
     console.print(scores_table(by_split.get("val", {}), test, weights, baselines))
-    if said := below_baselines(test, baselines, directions, monitor.partition("/")[2]):
-        console.print(Text(said, style="yellow"), soft_wrap=True)
+    members = dict.fromkeys(name.partition("/")[2] for scores in baselines.values() for name in scores)
+    for member in members:
+        own = {
+            rule: {name: value for name, value in scores.items() if name.partition("/")[2] == member}
+            for rule, scores in baselines.items()
+        }
+        if said := below_baselines(test, own, directions, monitor.partition("/")[2]):
+            console.print(Text(said, style="yellow"), soft_wrap=True)
 
 
 def tell_signatures(console: Console, signatures: Mapping[str, Mapping[str, str]]) -> None:

@@ -22,10 +22,11 @@ _COLORS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed"
 
 def lower_is_better(name: str, runs: list[Run]) -> bool:
     """Whether a smaller `val/loss` is a better one: what the newest run that knows it says, else by the name."""
-    short = name.rpartition("/")[2]
+    full = name.partition("/")[2]
+    short = full.partition("/")[0] or name  # of `val/loss/part` the part is a source's, or a member's
     for run in runs:
         directions = (run.results or {}).get("directions") or {}
-        direction = directions.get(short) or directions.get(name)
+        direction = directions.get(full) or directions.get(short)
         if direction:
             return direction == "lower"
     return short in LOWER_IS_BETTER

@@ -59,7 +59,8 @@ def lines(task: ExampleTask, scored: Scored) -> Iterator[Prediction]:
         line["output"] = task.shown(outputs[place])
         line.update(task.details(outputs[place]))
         if targets:
-            line["score"] = {name: values[place] for name, values in kept.items()}
+            # nan: the example has no such score, as a text of one word has no pair of words
+            line["score"] = {name: values[place] for name, values in kept.items() if not math.isnan(values[place])}
         if row in losses:
             line["loss"] = losses[row]
         yield line
@@ -88,10 +89,10 @@ def _scored(task: ExampleTask, network: nn.Module, head: Head, members: NDArray[
     lengths = task.lengths("test")[members]
     longest_first = members[np.argsort(-lengths, kind="stable")]
     data = ExampleRows(task.store("test"), task.collate(True), members=longest_first, scoring=True)
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
     scored = Scored({}, {}, {})
     for first in range(0, len(data), task.eval_batch_size):
-        batch = _moved(data.__getitems__(range(first, min(first + task.eval_batch_size, len(data)))), device)
+        batch = moved(data.__getitems__(range(first, min(first + task.eval_batch_size, len(data)))), device)
         hidden = network(batch)
         numbers = batch["examples"].tolist()
         if task.outputs is not None:
@@ -113,8 +114,14 @@ def _add_losses(scored: Scored, head: Head, hidden: Tensor, batch: Batch, number
     scored.labels.update((number, count) for number, _, count in known)  # type: ignore[attr-defined]
 
 
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    moved: dict[str, Any] = {
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network is; the CPU for one without parameters."""
+    return next((p.device for p in network.parameters()), torch.device("cpu"))
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """A batch on a device."""
+    found: dict[str, Any] = {
         name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()
     }
-    return Batch(**moved)  # type: ignore[typeddict-item]
+    return Batch(**found)  # type: ignore[typeddict-item]

@@ -15,6 +15,7 @@ from manyheads.data.fields import TEXT, Fields
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.stream_loader import StreamLoader
+from manyheads.data.turns import TurnsLoader
 from manyheads.errors import UserError
 from manyheads.head.base import Head
 from manyheads.metric.base import Metric
@@ -30,13 +31,14 @@ class SplitSize(TypedDict):
     tokens: int  # labels, the ends of texts included
 
 
-Loader = ResumableLoader | StreamLoader
+Loader = ResumableLoader | StreamLoader | TurnsLoader
 """What training batches come from: it has a place that can be saved."""
 
 
 class Prediction(TypedDict, total=False):
     """One line of predictions/test.jsonl: what became of an example of the test split."""
 
+    member: str  # of a mixture, the task that the line is of
     id: int  # the example's number in the split, from 0; of texts, those that are empty are not counted
     loss: float  # sum in nats
     losses: list[float]  # of each reply of a dialogue, in nats; `loss` is their sum
@@ -47,6 +49,9 @@ class Prediction(TypedDict, total=False):
     target: Any  # what it should have said
     output: Any  # what it said
     probabilities: dict[str, float]  # of each class, of a task that has classes
+    masks: list[
+        list[dict[str, Any]]
+    ]  # of each mask of the input the likeliest tokens: {"token": text, "probability": p}
     score: dict[str, float]  # of this example, by the names of the metrics that score examples
 
 
@@ -57,6 +62,7 @@ class Shown(NamedTuple):
     ids: list[int]  # what the network goes on from
     source: list[int] | None = None  # what an encoder reads
     ends: frozenset[int] = frozenset()  # tokens that end it, besides the end of a text
+    member: str | None = None  # of a mixture, the task whose head writes it
 
 
 class Scored(NamedTuple):
@@ -80,10 +86,10 @@ class Task(pl.LightningDataModule, ABC):
     refuses: ClassVar[Mapping[str, str]] = {}
     fields: ClassVar[Fields] = TEXT
     asked: ClassVar[Fields] = TEXT  # those that are there when something is asked of a trained model
-    metrics: ClassVar[tuple[type[Metric], ...]]
-    output_metrics: tuple[
-        type[OutputMetric], ...
-    ] = ()  # of the class all that it may score; of a task what its data has
+    metrics: tuple[
+        type[Metric], ...
+    ]  # like output_metrics of the class all that it may score; of a task what its data has
+    output_metrics: tuple[type[OutputMetric], ...] = ()
     monitor: ClassVar[str]
     hint: ClassVar[str | None] = None  # the verb to try first with a trained model, {run} for its folder; None: predict
     source: Source
@@ -137,6 +143,10 @@ class Task(pl.LightningDataModule, ABC):
     def watch(self, monitor: str) -> None:
         """Is told which score of validation picks the best weights, before training."""
 
+    def check_positions(self, most: int) -> None:
+        """Raises UserError when its settings allow rows that take more than the positions of a network. What `seq_len` and
+        `max_tokens` alone limit is checked before there is a task."""
+
     @property
     @abstractmethod
     def summary(self) -> str:
@@ -168,6 +178,10 @@ class Task(pl.LightningDataModule, ABC):
     def closing_notes(self) -> list[str]:
         """Sentences for the screen after training: what came of the data."""
         return []
+
+    def of_split(self, split: str, scored: Scored) -> dict[str, float]:
+        """Scores of a split that no batch of it has, once it was scored; none here."""
+        return {}
 
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
         """Scores `<metric>/<part>` of a split that several sources or directions make up; none of a single one."""

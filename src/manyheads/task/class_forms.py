@@ -50,6 +50,10 @@ class Form(ABC):
         """What makes a batch of examples."""
 
     @abstractmethod
+    def longest(self, tokens: int) -> int:
+        """Positions that a row takes whose example has so many tokens, the end-of-text token included."""
+
+    @abstractmethod
     def probabilities(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> Tensor:
         """[B, C]"""
 
@@ -75,6 +79,9 @@ class Pooled(Form):
     @property
     def collate(self) -> Collate:
         return self._collate
+
+    def longest(self, tokens: int) -> int:
+        return tokens
 
     def probabilities(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> Tensor:
         return cast(Label, head).probabilities(hidden, batch)
@@ -121,6 +128,9 @@ class Written(Form):
     @property
     def collate(self) -> Collate:
         return self.layout
+
+    def longest(self, tokens: int) -> int:
+        return self.layout.longest(tokens - 1, max(map(len, self.targets)))
 
     def probabilities(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> Tensor:
         """The rows are read once for each class."""

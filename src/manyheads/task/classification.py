@@ -16,9 +16,10 @@ from manyheads.baseline.classification import classifiers
 from manyheads.batch import Batch
 from manyheads.data.examples import Collate
 from manyheads.data.fields import Fields
+from manyheads.data.ragged import RowError
 from manyheads.data.source import SPLITS, Source
 from manyheads.data.split import BATCH_ROWS, batches_of
-from manyheads.errors import UserError, check_range, did_you_mean
+from manyheads.errors import UserError, check_range, did_you_mean, written
 from manyheads.head.base import Head
 from manyheads.metric.classification import (
     Auroc,
@@ -101,9 +102,8 @@ class Classification(ExampleTask):
         self._several = several
         self.labels = list(labels) if labels else _labels_of(source)
         if len(self.labels) < 2:
-            raise UserError(
-                f"data ({source.name}): train has one class alone, {', '.join(self.labels)}. Set data with two classes or more."
-            )
+            where = f"task.labels=[{','.join(self.labels)}]" if labels else f"data ({source.name}): train"
+            raise UserError(f"{where} has one class alone, {', '.join(self.labels)}. Set two classes or more.")
         self.form = FORMS[reads](
             tokenizer=tokenizer, labels=self.labels, several=self.several, kind=kind, prompt=prompt, verbalizers=verbalizers
         )  # fmt: skip
@@ -111,6 +111,15 @@ class Classification(ExampleTask):
         if balance != NONE and not self.form.weighs:
             raise UserError(f"task.balance={balance}: the head has no weights for classes. Set head=label, or {NONE}.")
         self._index = {name: number for number, name in enumerate(self.labels)}
+
+    def check_positions(self, most: int) -> None:
+        longest = self.form.longest(self.max_tokens)
+        if longest > most:
+            raise UserError(
+                f"task.max_tokens={self.max_tokens}: with the prompt and a class, rows of up to {longest} tokens are longer than "
+                f"the network's {most} positions. Set task.max_tokens={self.max_tokens - longest + most} or less, or "
+                f"model.max_positions={longest}."
+            )
 
     @property
     def recipe(self) -> list[Any]:
@@ -137,9 +146,9 @@ class Classification(ExampleTask):
         texts = self.tokenizer.encode_batch([text or "" for text in rows["text"]])
         pairs: Sequence[list[int] | None] = [None] * len(texts)
         if "text_pair" in rows:
-            pairs = self.tokenizer.encode_batch([text or "" for text in rows["text_pair"]])
+            pairs = self.tokenizer.encode_batch(_second_texts(rows["text_pair"]))
         made = [self._tokens(text, pair) for text, pair in zip(texts, pairs, strict=True)]
-        classes = [self._classes(value) for value in rows["label"]] if "label" in rows else None
+        classes = self._all_classes(rows["label"]) if "label" in rows else None
         columns = {**self.form.encoded([tokens for tokens, _ in made], classes), "lost": [[lost] for _, lost in made]}
         return columns if classes is None else {**columns, "classes": classes}
 
@@ -154,17 +163,25 @@ class Classification(ExampleTask):
         first = text[:most] if len(text) >= len(pair) else text[: room // 2 if shorter > room // 2 else shorter]
         return [end, *first, end, *pair[: room - len(first)]], max(0, length - room)
 
-    def _classes(self, value: Any) -> list[int]:
-        several = isinstance(value, list | tuple)
-        return sorted(self._class(name) for name in (value if several else [value]))
+    def _all_classes(self, labels: Sequence[Any]) -> list[list[int]]:
+        """The numbers of the classes of each row. Raises RowError for a label that is none."""
+        found = []
+        for row, value in enumerate(labels):
+            of = list(value) if isinstance(value, list | tuple) else [value]
+            if len(of) != 1 and not self.several:
+                raise RowError(
+                    row, f"label={written(value)} is no single class: with lists in train, rows have several"
+                )
+            found.append(sorted(self._class(row, name) for name in of))
+        return found
 
-    def _class(self, value: Any) -> int:
+    def _class(self, row: int, value: Any) -> int:
         name = _name(value, self._names)
+        if value is None:
+            raise RowError(row, "label=null names no class")
         if name not in self._index:
-            raise UserError(
-                f"data ({self.source.name}): label {name} is none of the {len(self.labels)} classes of train: "
-                f"{', '.join(self.labels[:20])}.{did_you_mean(str(name), self.labels)} Mend the row, or set task.labels."
-            )
+            known = f"{len(self.labels)} classes of train or task.labels: {', '.join(self.labels[:20])}"
+            raise RowError(row, f"label={name} is none of the {known}.{did_you_mean(name, self.labels)}".rstrip("."))
         return self._index[name]
 
     @functools.cached_property
@@ -195,7 +212,7 @@ class Classification(ExampleTask):
 
     def targets(self, rows: Mapping[str, list[Any]]) -> list[Any]:
         """The number of the class; with several labels, 0 or 1 for each."""
-        found = [self._classes(value) for value in rows["label"]]
+        found = self._all_classes(rows["label"])
         if not self.several:
             return [classes[0] for classes in found]
         return [[int(number in classes) for number in range(len(self.labels))] for classes in found]
@@ -230,6 +247,14 @@ class Classification(ExampleTask):
         counts = Counter(self.store("train")["classes"].values.tolist())
         total = sum(counts.values())
         return [total / (len(self.labels) * max(1, counts[number])) for number in range(len(self.labels))]
+
+
+def _second_texts(values: Sequence[Any]) -> list[str]:
+    """Those of pairs; a missing one is the empty text. Raises RowError for what is no text."""
+    for row, value in enumerate(values):
+        if not isinstance(value, str | None):
+            raise RowError(row, f"text_pair={written(value)} is no text")
+    return [value or "" for value in values]
 
 
 def _labels_of(source: Source) -> list[str]:

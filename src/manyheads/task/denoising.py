@@ -12,6 +12,7 @@ from manyheads.batch import Batch
 from manyheads.data.corruption import (
     Tokens,
     infilling_spans,
+    most_noise,
     most_spans,
     noise_spans,
     shuffled_sentences,
@@ -46,6 +47,10 @@ class Objective(ABC):
     def __init__(self, tokenizer: Tokenizer, noise: Noise, seq_len: int) -> None: ...
 
     @abstractmethod
+    def sizes(self, length: int) -> tuple[int, int]:
+        """Tokens of (what is read, what is written) of a text of so many, both without end tokens."""
+
+    @abstractmethod
     def corrupt(self, tokens: Tokens, random: np.random.Generator) -> tuple[Tokens, Tokens]:
         """(what is read, what is written) of the tokens of a text, both without end tokens."""
 
@@ -64,6 +69,12 @@ class T5(Objective):
                 "or a smaller task.seq_len."
             )
 
+    def sizes(self, length: int) -> tuple[int, int]:
+        if length < 2:
+            return length, 1
+        noise, spans = most_noise(length, self.rate), most_spans(length, self.rate, self.mean_span)
+        return length - noise + spans, noise + spans + 1
+
     def corrupt(self, tokens: Tokens, random: np.random.Generator) -> tuple[Tokens, Tokens]:
         return with_sentinels(tokens, noise_spans(len(tokens), self.rate, self.mean_span, random), self.sentinels)
 
@@ -78,6 +89,12 @@ class Bart(Objective):
         self.ends = None
         if noise.permute_sentences:
             self.ends = np.array([text.rstrip().endswith(b".") for text in first_and_later(tokenizer)[1]])  # [V]
+
+    def sizes(self, length: int) -> tuple[int, int]:
+        return (
+            length,
+            length,
+        )  # spans without a token, each of which adds a mask, are few beside those that take some away
 
     def corrupt(self, tokens: Tokens, random: np.random.Generator) -> tuple[Tokens, Tokens]:
         source = tokens if self.ends is None else shuffled_sentences(tokens, self.ends[tokens], random)
@@ -152,6 +169,14 @@ class Denoising(AlteredTexts):
         self.settings = [objective, kind, noise_rate, mean_span, permute_sentences]
         made = OBJECTIVES[objective](self.tokenizer, noise, seq_len)
         self.alter = Denoise(made, LAYOUTS[kind](self.tokenizer, PLACE), self.tokenizer.end_id, before=BEFORE[kind])
+        self.longest = self.alter.longest(seq_len)
+
+    def check_positions(self, most: int) -> None:
+        if self.longest > most:
+            raise UserError(
+                f"task.seq_len={self.seq_len}: what is read and written of such rows takes up to {self.longest} positions, and "
+                f"the network has {most}. Set a smaller task.seq_len, or model.max_positions={self.longest}."
+            )
 
 
 def special_names(objective: str, count: int) -> list[str]:
@@ -172,6 +197,11 @@ class Denoise:
         self.layout = layout
         self.end_id = end_id
         self.before = [end_id] if before else []
+
+    def longest(self, length: int) -> int:
+        """Positions that a row of so many tokens takes at most."""
+        source, target = self.objective.sizes(length)
+        return self.layout.longest(source + len(self.before), target + 1)
 
     def __call__(self, batch: Batch, keys: Sequence[Sequence[int]]) -> Batch:
         """`keys` are what each row's draws are made from."""

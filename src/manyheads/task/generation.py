@@ -14,11 +14,12 @@ from manyheads.baseline.generation import generators
 from manyheads.data.concatenated import ConcatenatedStore
 from manyheads.data.source import Source
 from manyheads.data.store import TokenStore
+from manyheads.errors import UserError
 from manyheads.head.base import Head
 from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.bits_per_byte import BitsPerByte
 from manyheads.metric.loss import Loss
-from manyheads.metric.perplexity import Perplexity
+from manyheads.metric.perplexity import Perplexity, WordPerplexity
 from manyheads.task.answering import text_losses
 from manyheads.task.base import Prediction, Scored, Shown
 from manyheads.task.text_rows import TextRows
@@ -53,6 +54,7 @@ class Generation(TextRows):
     heads = frozenset({"NextToken"})
     refuses: ClassVar[Mapping[str, str]] = {"encoder-decoder": "a text alone leaves its encoder nothing to read"}
     metrics = (Loss, Perplexity, BitsPerByte, Accuracy)
+    output_metrics = (WordPerplexity,)
     monitor = "val/bits_per_byte"
     hint: ClassVar[str | None] = 'generate {run} "The function returns"'
 
@@ -74,12 +76,31 @@ class Generation(TextRows):
             source=source, tokenizer=tokenizer, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size,
             seq_len=seq_len, pack=pack, num_workers=num_workers, shuffle=shuffle, stride=stride,
         )  # fmt: skip
+        self._words: dict[str, int] = {}
+
+    def watch(self, monitor: str) -> None:
+        """Raises UserError for a score that only the end of a training has."""
+        if monitor == f"val/{WordPerplexity.name}":
+            raise UserError(
+                f"callbacks.monitor={monitor} is computed at the end alone. Set callbacks.monitor={self.monitor}, which "
+                "orders checkpoints as it would."
+            )
+
+    def num_words(self, split: str) -> int:
+        """What white space parts in the texts of a split, as they are read: after any cleaning."""
+        if split not in self._words:
+            parts = self.source.parts.values()
+            self._words[split] = sum(
+                len(text.split()) for part in parts for texts in part.texts(split) for text in texts
+            )
+        return self._words[split]
 
     def baselines(self, split: str) -> Scores:
         """The unigram; none where train is a stream."""
         if "train" not in self._cached:
             return {}
-        return generators(self.store("train"), self.store(split), self.tokenizer, [self.source.fingerprint, split])
+        key = [self.source.fingerprint, split]
+        return generators(self.store("train"), self.store(split), self.tokenizer, self.num_words(split), key)
 
     def prompts(self, count: int) -> list[Shown]:
         """The first characters of validation texts (of rows, where they are joined) that stand evenly apart."""
@@ -107,6 +128,12 @@ class Generation(TextRows):
     def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
         """How well a trained network predicts each row of the test split, in order."""
         return text_losses(self, network, head)
+
+    def of_split(self, split: str, scored: Scored) -> dict[str, float]:
+        """The perplexity per word; none of a split of which not every label was scored."""
+        if sum(scored.labels.values()) != self.store(split).num_tokens:
+            return {}
+        return {WordPerplexity.name: WordPerplexity().score(list(scored.loss.values()), [self.num_words(split)])}
 
     def by_source(self, split: str, scored: Scored) -> dict[str, float]:
         """Bits per byte of each of several sources; nan for one of which not every label was scored."""

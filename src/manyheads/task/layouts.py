@@ -43,6 +43,10 @@ class Layout(ABC):
         """[N] what examples of like padding are alike in, given the tokens of their sources and targets."""
 
     @abstractmethod
+    def longest(self, source: int, target: int) -> int:
+        """Positions that a source of so many tokens, what stands around it apart, and a target of so many take at most."""
+
+    @abstractmethod
     def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         """(what the network goes on from, what its encoder reads) for each row, to write its target."""
 
@@ -83,6 +87,9 @@ class WithEncoder(Layout):
         longer, shorter = np.maximum(sources, targets), np.minimum(sources, targets)
         return longer * 2 * (1 + longer.max(initial=0)) + np.where(sources > targets, 2 * longer - shorter, shorter)
 
+    def longest(self, source: int, target: int) -> int:
+        return max(source + 1, target)
+
     def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         ids, segments = batch["source_ids"], batch.get("source_segments")
         lengths = [ids.shape[1]] * len(ids) if segments is None else segments.sum(-1).tolist()
@@ -118,6 +125,9 @@ class FromLeftToRight(Layout):
 
     def sizes(self, sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
         return sources + targets
+
+    def longest(self, source: int, target: int) -> int:
+        return len(self.wrapped([])) + source + target - 1
 
     def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]] | None]:
         ids, labels = batch["input_ids"], batch["labels"]

@@ -99,6 +99,7 @@ def _declared() -> dict[str, Any]:
     metrics = [metric for form in forms for metric in form.metrics]
     return {
         "forms": tuple(forms),
+        "by_reads": FORMS,
         "heads": frozenset().union(*(form.heads for form in forms)),
         "fields": SpanAnswers.fields,
         "asked": SpanAnswers.asked,

@@ -18,12 +18,11 @@ from manyheads.errors import UserError, check_range
 from manyheads.head.base import Head
 from manyheads.head.span import MATCH, Span, inside
 from manyheads.metric.loss import Loss
-from manyheads.metric.output import OutputMetric
 from manyheads.metric.squad import Answer
 from manyheads.metric.squad2 import BestF1Threshold
 from manyheads.task import answers
 from manyheads.task.answers import Gold
-from manyheads.task.example import ExampleTask
+from manyheads.task.questions import Questions
 from manyheads.task.spans import NOWHERE, Tokens, batch_of, best_spans, folded, in_window, located, tokens_of, windows
 from manyheads.tokenizer.base import Tokenizer
 
@@ -47,7 +46,7 @@ class Window(NamedTuple):
 
 
 @final
-class SpanAnswers(ExampleTask):
+class SpanAnswers(Questions):
     """The answer to a question is a part of its context, or there is none.
 
     A window is the end token, the question, the end token and the context, or as much of it as there is room for; a long
@@ -73,10 +72,7 @@ class SpanAnswers(ExampleTask):
     """
 
     heads = frozenset({"Span"})
-    fields = answers.FIELDS
-    asked = answers.ASKED
     metrics = (Loss,)
-    output_metrics = answers.SCORES
     monitor = "val/f1"
     columns = ("tokens",)
 
@@ -126,14 +122,11 @@ class SpanAnswers(ExampleTask):
 
     @property
     def found(self) -> dict[str, dict[str, Any]]:
-        task = {"task": {"unanswerable": self.unanswerable}}
-        return task if self._folded is None else {**task, "model": {"token_types": MATCH + 1}}
+        return super().found if self._folded is None else {**super().found, "model": {"token_types": MATCH + 1}}
 
     def prepare(self, splits: Iterable[str] = SPLITS) -> None:
         """Makes the windows of the splits. Raises UserError when train has no answer."""
         splits = list(splits)
-        if "train" in splits:
-            answers.check_has_answers(self.source)
         super().prepare(splits)
         if "train" in splits and not (self._spans("train") > 0).any():
             raise UserError(
@@ -261,16 +254,6 @@ class SpanAnswers(ExampleTask):
             chosen, targets = self.held_to(split, found)
             self.threshold = BestF1Threshold().score([found[row] for row in chosen], targets) if chosen else EVEN
         return super().scores(split, outputs)
-
-    def scorers(self) -> list[OutputMetric]:
-        return answers.scorers_of(self.unanswerable, self.threshold)
-
-    def inputs(self, rows: Mapping[str, list[Any]]) -> list[Any]:
-        return answers.inputs_of(rows)
-
-    def targets(self, rows: Mapping[str, list[Any]]) -> list[Any]:
-        """The texts of all gold answers."""
-        return [[gold.text for gold in golds] for golds in answers.golds_of(rows, self.unanswerable)]
 
     def shown(self, output: Any) -> Any:
         """What is answered at the threshold, and where; where there may be no answer, also the best span in any case."""

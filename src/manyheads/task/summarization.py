@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from manyheads.baseline.base import Baseline
 from manyheads.baseline.summarization import summarizers
 from manyheads.data.fields import Fields
 from manyheads.data.source import Source
 from manyheads.metric.rouge import Rouge1, Rouge2, RougeL, RougeLsum
+from manyheads.metric.text_length import LengthRatio, NovelBigrams
+from manyheads.metric.texts import Sourced
 from manyheads.task.text_to_text import TextToText
 from manyheads.tokenizer.base import Tokenizer
 
@@ -20,11 +22,13 @@ class Summarization(TextToText):
 
     Args: see `TextToText`. The prompt of a network without an encoder ends as in GPT-2's experiment (Radford et al. 2019,
     section 3.6).
+
+    Beside ROUGE stand how long the outputs are for their references, and how much of them the whole document does not have.
     """
 
     fields = Fields(("document", "summary"), optional=("references",))
     asked = Fields(("document",), optional=("summary", "references"))
-    output_metrics = (Rouge1, Rouge2, RougeL, RougeLsum)
+    output_metrics = (Rouge1, Rouge2, RougeL, RougeLsum, LengthRatio, NovelBigrams)
     source_field = "document"
     target_field = "summary"
 
@@ -54,6 +58,15 @@ class Summarization(TextToText):
             num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping,
             no_repeat_ngram=no_repeat_ngram,
         )  # fmt: skip
+
+    def targets(self, rows: Mapping[str, list[Any]]) -> list[Any]:
+        """The references of each output, and the document."""
+        pairs = zip(super().targets(rows), self.sources(rows), strict=True)
+        return [Sourced(references=references, source=source) for references, source in pairs]
+
+    def shown(self, output: Any) -> Any:
+        """Of a target the references: the document is the input."""
+        return super().shown(output["references"] if isinstance(output, dict) else output)
 
     @property
     def rules(self) -> Mapping[str, Baseline]:

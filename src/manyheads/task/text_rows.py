@@ -56,6 +56,8 @@ class TextRows(Task):
 
     alter: Alter | None = None
     """What becomes of a batch of rows, by draws that go by the row alone; None: it stays as it is."""
+    marks = 0
+    """Tokens that `alter` adds to a row, at most."""
     masks: int | None = None
     """After how many epochs the draws of training come again; None: never."""
 
@@ -195,11 +197,12 @@ class TextRows(Task):
 
     def _cached_loader(self) -> ResumableLoader:
         store = self.store("train")
-        segments = cut(store.document_starts, self.seq_len)
+        segments = cut(store.document_starts, self.seq_len - self.marks)
         rows, mixed = self._packed(store, segments)
         data = PackedRows(store, segments, rows, end_id=self.tokenizer.end_id, scoring=False)
         if self.alter is not None:
-            data = AlteredRows(data, self.alter, key=(self.seed, TRAINED), masks=self.masks)
+            alter = self.trained_by(segments.document[rows.members[rows.starts[:-1]]])
+            data = AlteredRows(data, alter, key=(self.seed, TRAINED), masks=self.masks)
         rank, world = self._rank()
         num_rows = len(data) if mixed is None else len(mixed)
         if num_rows < world:
@@ -244,13 +247,18 @@ class TextRows(Task):
         """Test batches: every label once, in an order that does not change."""
         return self._scoring("test")
 
+    def trained_by(self, documents: NDArray[np.int64]) -> Alter:
+        """What becomes of the rows of training; `documents` [R] says which text each begins with."""
+        assert self.alter is not None
+        return self.alter
+
     def scored_by(self, split: str) -> Alter | None:
         """What becomes of the rows of a split that is scored: what becomes of those of training."""
         return self.alter
 
     def scored_segments(self, split: str) -> Segments:
         """The pieces of texts that are scored, a row each, in the texts' order."""
-        return cut(self.store(split).document_starts, self.seq_len, self.stride)
+        return cut(self.store(split).document_starts, self.seq_len - self.marks, self.stride)
 
     def _scoring(self, split: str) -> DataLoader[Batch]:
         store, segments = self.store(split), self.scored_segments(split)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from manyheads.batch import Batch
 from manyheads.data.examples import Collate
+from manyheads.data.ragged import RowError
 from manyheads.data.source import Source
 from manyheads.decoding.beam import beam_search
-from manyheads.errors import UserError, check_count, check_range
+from manyheads.errors import UserError, check_count, check_range, written
 from manyheads.head.base import Head
 from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.bits_per_byte import BitsPerByte
@@ -50,6 +51,10 @@ class TextToText(ExampleTask):
     columns = ("source", "target")
     source_field: ClassVar[str]
     target_field: ClassVar[str]
+    num_tags = 0
+    """Tokens that stand before each source."""
+    never_empty: ClassVar[frozenset[str]] = frozenset({"source", "target"})
+    """What the user is told of where it is empty."""
 
     def __init__(
         self,
@@ -94,6 +99,15 @@ class TextToText(ExampleTask):
     def recipe(self) -> list[Any]:
         return [self.max_source_tokens, self.max_target_tokens, *self.layout.recipe]
 
+    def check_positions(self, most: int) -> None:
+        longest = self.layout.longest(self.max_source_tokens + self.num_tags, self.max_target_tokens)
+        if longest > most:
+            raise UserError(
+                f"task.max_source_tokens={self.max_source_tokens} and task.max_target_tokens={self.max_target_tokens}: rows of "
+                f"up to {longest} tokens are longer than the network's {most} positions. Set them lower, or "
+                f"model.max_positions={longest}."
+            )
+
     def watch(self, monitor: str) -> None:
         """Outputs take long to write: a training does it at its end, unless one of their scores is monitored."""
         self.while_training = monitor.removeprefix("val/") in {metric.name for metric in self.output_metrics}
@@ -111,6 +125,7 @@ class TextToText(ExampleTask):
         return [[] for _ in rows[self.source_field]]
 
     def encode(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[Sequence[int]]]:
+        _references(rows, len(rows[self.source_field]))
         found = self.tokenizer.encode_batch(self.sources(rows))
         kept_sources = (one[: self.max_source_tokens] for one in found)
         columns = {
@@ -141,7 +156,13 @@ class TextToText(ExampleTask):
                     f"{cut:,} of {len(lost):,} {what}s of {split} are longer than task.max_{what}_tokens={limit}: their "
                     f"ends were left out, {int(lost.sum()):,} tokens"
                 )
-        return said
+        return said + self._told_empty(split)
+
+    def _told_empty(self, split: str) -> list[str]:
+        store = self.store(split)
+        shortest = {"source": len(self.layout.wrapped([])) + self.num_tags, "target": 1}
+        counts = {what: int((store[what].lengths == shortest[what]).sum()) for what in sorted(self.never_empty)}
+        return [f"{count:,} of {len(store):,} {what}s of {split} are empty" for what, count in counts.items() if count]
 
     def collate(self, scoring: bool) -> Collate:
         return self.layout
@@ -163,7 +184,7 @@ class TextToText(ExampleTask):
         rows = self.source.rows("validation")[store.rows[chosen].tolist()]
         batch = self.layout({name: [store[name][int(i)] for i in chosen] for name in store.columns})
         prompts, sources = self.layout.asked(batch)
-        texts = self.inputs(rows)
+        texts = self.sources(rows)
         found = zip(texts, prompts, sources or [None] * len(texts), strict=True)
         return [Shown(f"{text}\n", prompt, source) for text, prompt, source in found]
 
@@ -172,12 +193,22 @@ class TextToText(ExampleTask):
 
     def targets(self, rows: Mapping[str, list[Any]]) -> list[Any]:
         """The references of each output: those of the column references, where there are some."""
-        texts = self.target_texts(rows)
-        given = rows.get("references") or [None] * len(texts)
-        return [list(references) if references else [text] for references, text in zip(given, texts, strict=True)]
+        pairs = zip(_references(rows, len(rows[self.target_field])), self.target_texts(rows), strict=True)
+        return [references or [text] for references, text in pairs]
 
     def shown(self, output: Any) -> Any:
         return output[0] if isinstance(output, list) and len(output) == 1 else output
 
     def scorers(self) -> list[OutputMetric]:
         return [metric() for metric in self.output_metrics]
+
+
+def _references(rows: Mapping[str, list[Any]], count: int) -> list[list[str]]:
+    """The reference texts of each row, none where it has none; a text alone is one. Raises RowError for what is neither."""
+    found = []
+    for row, value in enumerate(rows.get("references") or [None] * count):
+        texts = [value] if isinstance(value, str) else [] if value is None else value
+        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+            raise RowError(row, f"references={written(value)[:60]} is neither a text nor a list of texts")
+        found.append(list(texts))
+    return found

@@ -77,6 +77,7 @@ class Translation(TextToText):
         if not said:
             _check_pair(direction, self.languages)
         self.tagged = said or direction == "both"
+        self.num_tags = int(self.tagged)
         if self.tagged:
             assert self.languages is not None
             tokenizer = with_special(tokenizer, [_tag(language) for language in self.languages])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, final
 
-from manyheads.data.source import SPLITS, Source
+from manyheads.data.source import Source
 from manyheads.errors import UserError
-from manyheads.metric.output import OutputMetric
 from manyheads.task import answers
+from manyheads.task.questions import Questions
 from manyheads.task.text_to_text import TextToText
 from manyheads.tokenizer.base import Tokenizer
 
@@ -19,7 +19,7 @@ CERTAIN = 1.0
 
 
 @final
-class WrittenAnswers(TextToText):
+class WrittenAnswers(Questions, TextToText):
     """The answer to a question about a context, in the network's own words; the empty text where there is none.
 
     The first gold answer is learned, and all are scored.
@@ -30,11 +30,9 @@ class WrittenAnswers(TextToText):
             appendix D.15. Its end is left out where it is too long, so the context stands last.
     """
 
-    fields = answers.FIELDS
-    asked = answers.ASKED
-    output_metrics = answers.SCORES
     source_field = "question"
     target_field = "answers"
+    never_empty = frozenset()
 
     def __init__(
         self,
@@ -69,21 +67,11 @@ class WrittenAnswers(TextToText):
         self.template = template
         self.unanswerable = answers.has_unanswerable(source) if unanswerable is None else unanswerable
         self.output_metrics = answers.metrics_of(self.unanswerable)
+        self.threshold = CERTAIN
 
     @property
     def recipe(self) -> list[Any]:
         return [*super().recipe, self.template, self.unanswerable]
-
-    @property
-    def found(self) -> dict[str, dict[str, Any]]:
-        return {"task": {"unanswerable": self.unanswerable}}
-
-    def prepare(self, splits: Iterable[str] = SPLITS) -> None:
-        """Makes the examples of the splits. Raises UserError when train has no answer."""
-        splits = list(splits)
-        if "train" in splits:
-            answers.check_has_answers(self.source)
-        super().prepare(splits)
 
     def sources(self, rows: Mapping[str, list[Any]]) -> list[str]:
         """Each question and its context, in the template."""
@@ -96,12 +84,5 @@ class WrittenAnswers(TextToText):
         """The first gold answer of each row, or nothing."""
         return [golds[0].text if golds else "" for golds in answers.golds_of(rows, self.unanswerable)]
 
-    def targets(self, rows: Mapping[str, list[Any]]) -> list[Any]:
-        """The texts of all gold answers."""
-        return [[gold.text for gold in golds] for golds in answers.golds_of(rows, self.unanswerable)]
-
     def shown(self, output: Any) -> Any:
         return output
-
-    def scorers(self) -> list[OutputMetric]:
-        return answers.scorers_of(self.unanswerable, CERTAIN)

@@ -1,0 +1,52 @@
+"""The runs that a command line names: one that it composes over, one whose network a new run takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import DictConfig
+
+from manyheads.run.folder import open_run_folder, read_config
+
+OF_RUN = "manyheads_run"
+"""The primary config that is a run's own, and what a group of it is chosen as that stays what it was."""
+
+
+class Base(NamedTuple):
+    """The run that a command composes over."""
+
+    config: DictConfig
+    choices: dict[str, str]  # of each group, as far as they are known
+
+
+def setting(words: Sequence[str], key: str) -> str | None:
+    """The last value that a command line gives a key; None when it gives none."""
+    values = [word.partition("=")[2].strip("'\"") for word in words if word.lstrip("+").startswith(f"{key}=")]
+    return values[-1] if values and values[-1] not in ("", "null") else None
+
+
+def base_of(words: Sequence[str], key: str) -> Base | None:
+    """The config of the run that a command line names with `key`, if it names one: that of a folder, or what a
+    checkpoint file holds. Raises UserError for no run."""
+    place = setting(words, key)
+    if place is None:
+        return None
+    if Path(place).suffix == ".ckpt":
+        from manyheads.run.checkpoint import read_run_config  # it imports torch, for which no folder has to wait
+
+        config, stamp = read_run_config(place, key)
+    else:
+        config, stamp = read_config(open_run_folder(place, key))
+    return Base(config, {str(group): str(choice) for group, choice in (stamp.get("choices") or {}).items()})
+
+
+def start_of(words: Sequence[str]) -> Base | None:
+    """The run whose network a new run takes with its weights: that of `init`, unless the command line names a network.
+    Raises UserError for no run."""
+    place = setting(words, "init")
+    if place is None or "," in place or setting(words, "model") or setting(words, "resume"):
+        return None
+    found = base_of(words, "init")
+    return found if found and "model" in found.config else None
