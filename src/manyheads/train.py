@@ -16,6 +16,7 @@ from torch import nn
 from manyheads import compatibility, ranks, sharded
 from manyheads.atomic import clear_unfinished
 from manyheads.build import CONF_DIR, build, target_of
+from manyheads.callbacks.build import check_monitor
 from manyheads.callbacks.checkpoint_io import AtomicCheckpointIO
 from manyheads.callbacks.interrupt import resume_command
 from manyheads.callbacks.samples import scores_of_best
@@ -146,6 +147,7 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
     task = build_task(cfg, source, tokenizer)
     task.prepare()
     monitor = cfg.callbacks.monitor or task.monitor
+    check_monitor(monitor, compatibility.scores_of(task))
     task.watch(monitor)
     settle(cfg, {"callbacks": {"monitor": monitor}, **task.found})
     tokenizer = task.tokenizer

@@ -156,3 +156,69 @@ SHAPES = [
         "vocabulary below the bytes", BASE + "tokenizer=bpe tokenizer.vocab_size=10", r"vocab_size=10: .*at least 257"
     ),
 ]
+
+_TWO = BLIND + "task=mixture +task@task.members.a=classification +task@task.members.b=masked "
+
+MEMBERS = [
+    Fault(
+        "tasks in a list",
+        BLIND + "task=[classification,masked]",
+        r"task=\[classification,masked\]: these would be mixed",
+    ),
+    Fault(
+        "no members",
+        BLIND + "task=mixture",
+        r"task\.members is empty: a mixture needs two tasks at least\. Add them, e",
+    ),
+    Fault(
+        "a single member",
+        BLIND + "task=mixture +task@task.members.a=masked",
+        r"task\.members has a alone: a mixture needs two",
+    ),
+    Fault(
+        "weight missing",
+        _TWO + "task.weights={{a:1}}",
+        r"task\.weights has none for b: set task\.weights\.b, 0 for none",
+    ),
+    Fault("weight negative", _TWO + "task.weights={{a:1,b:-1}}", r"task\.weights\.b=-1: set a number of at least 0\."),
+    Fault("weight of nobody", _TWO + "task.weights={{a:1,b:1,c:1}}", r"task\.weights\.c=1: there is no member c\."),
+    Fault(
+        "weights of none", _TWO + "task.weights={{a:0,b:0}}", r"task\.weights are all 0: nothing would be trained on"
+    ),
+    Fault(
+        "mixture within a mixture",
+        _TWO + "+task@task.members.c=mixture",
+        r"task\.members\.c is a mixture itself\. Put its members beside the others\.",
+    ),
+    Fault(
+        "member that is no task",
+        _TWO + "+task.members.c=3",
+        r"task\.members\.c=3 names no task\. Choose one with \+task@",
+    ),
+    Fault(
+        "member without a plus sign",
+        BLIND + "task=mixture task@task.members.a=masked",
+        r"task@task\.members\.a: what the config does not have yet is added with a plus sign: \+task@",
+    ),
+    Fault(
+        "head that a member's task cannot use",
+        _TWO + "+head@task.members.b.head=label",
+        r"head=label does not fit .*Set \+head@task\.members\.b\.head=masked_token\.",
+    ),
+    Fault(
+        "network that a member cannot use",
+        _TWO + "model=tiny",
+        r"task\.members\.b: model=tiny is causal, and head=masked_token needs bidirectional: .*Set model=bert or model=enc",
+    ),
+    Fault(
+        "members that no network goes with",
+        _TWO + "+task@task.members.c=generation",
+        r"none goes with all of these: a goes with bert .*; b goes with bert encoder; c goes with gpt2",
+    ),
+    Fault(
+        "setting of a member",
+        _TWO + "task.members.a.batch_size=x",
+        r"task\.members\.a\.batch_size=x: set a whole number",
+    ),
+    Fault("monitor of no member", _TWO + "callbacks.monitor=val/accuracy", r"Did you mean 'val/accuracy/.'"),
+]

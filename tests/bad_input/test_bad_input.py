@@ -17,10 +17,10 @@ import pytest
 from .faults import BASE, BLIND, SMALL, Fault, check_left, check_said, content, folders_of, prepared, process
 from .of_data import DATA, JSONL
 from .of_runs import MACHINE, RUNS
-from .of_settings import NAMES, RANGES, SHAPES, TYPES
+from .of_settings import MEMBERS, NAMES, RANGES, SHAPES, TYPES
 from .planted import file
 
-FAULTS = {fault.id: fault for fault in (*NAMES, *TYPES, *RANGES, *SHAPES, *DATA, *RUNS, *MACHINE)}
+FAULTS = {fault.id: fault for fault in (*NAMES, *TYPES, *RANGES, *SHAPES, *MEMBERS, *DATA, *RUNS, *MACHINE)}
 
 ONE_OF_EACH = (
     *("group misspelt", "key misspelt", "choice misspelt", "verb misspelt", "key of generate misspelt"),
@@ -35,7 +35,7 @@ ONE_OF_EACH = (
     *("text column absent", "text column not text", "test split empty", "hub unreachable"),
     *("no GPU", "disk full", "folder read-only", "loss not finite", "out of memory"),
     *("truncated: generate", "another kind of checkpoint", "a weight missing: eval"),
-    *("finished run", "no run", "network changed"),
+    *("finished run", "no run", "network changed", "weight missing", "network that a member cannot use"),
 )
 """What runs every time; the other rows are slow together."""
 
@@ -134,5 +134,5 @@ def test_texts_shorter_than_a_row_work(cli: Callable[..., Any]) -> None:
 
 
 def test_every_fault_is_named_once() -> None:
-    assert len(FAULTS) == sum(map(len, (NAMES, TYPES, RANGES, SHAPES, DATA, RUNS, MACHINE)))
+    assert len(FAULTS) == sum(map(len, (NAMES, TYPES, RANGES, SHAPES, MEMBERS, DATA, RUNS, MACHINE)))
     assert {*ONE_OF_EACH, *AS_PROCESSES} <= FAULTS.keys()

@@ -26,6 +26,7 @@ class RootKeys(TypedDict, total=False):
     activation_checkpointing: int | None
     deterministic: bool
     stride: int | None
+    member: str | None
     device: str | None
     to: str | None
     allow: list[str]

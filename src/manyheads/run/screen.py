@@ -28,7 +28,7 @@ from manyheads.tokenizer.base import Tokenizer
 Scores = Mapping[str, float | None]
 """Of one split, by the names of the metrics."""
 
-MOST_COLUMNS = 5
+MOST_COLUMNS = 4
 """Scores that stand beside each other; more of them stand below each other."""
 
 ADAM_BYTES = 16  # a float32 weight, its gradient and two moments (Kingma and Ba 2015)

@@ -122,6 +122,7 @@ class Masked(AlteredTexts):
         self.pseudo_perplexity_texts = pseudo_perplexity_texts
         self.while_training = False
         self.next_sentence = next_sentence
+        self.output_metrics = (NextSentenceAccuracy,) if next_sentence else (PseudoPerplexity,)
         if next_sentence:
             self._check_pairs()
             self.pseudo_perplexity_texts, self.while_training, self.marks = 0, True, MARKS

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from manyheads.errors import UserError
+from manyheads.run.base import base_of, setting, start_of
+from manyheads.run.folder import RunFolder, config_text, write_config
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    write_config(folder, config_text(OmegaConf.create({"model": {"dim": 3}, "seed": 7}), {"model": "mine"}))
+    return folder.path
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["seed=1"], None),
+        (["init=a", "init=b"], "b"),
+        (["+init='a b'"], "a b"),
+        (["init=null"], None),
+        (["init="], None),
+        (["initial=a"], None),
+    ],
+)
+def test_the_last_word_of_a_key_counts(words: list[str], value: str | None) -> None:
+    assert setting(words, "init") == value
+
+
+def test_a_base_is_the_config_of_a_folder(run: Path) -> None:
+    found = base_of([f"resume={run}"], "resume")
+    assert found is not None
+    assert (found.config.seed, found.choices) == (7, {"model": "mine"})
+    assert base_of([f"resume={run}"], "run") is None
+    with pytest.raises(UserError, match=r"run=\S*/elsewhere: there is no such folder"):
+        base_of([f"run={run.parent}/elsewhere"], "run")
+
+
+def test_a_start_gives_its_network_unless_one_is_named(run: Path) -> None:
+    found = start_of([f"init={run}", "model.dim=4"])
+    assert found is not None
+    assert found.config.model.dim == 3
+    for words in ([f"init={run}", "model=small"], [f"init={run}", f"resume={run}"], [f"init={run},{run}"], ["seed=1"]):
+        assert start_of(words) is None
