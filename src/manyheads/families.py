@@ -74,15 +74,15 @@ class Families(NamedTuple):
         return list(dict.fromkeys(found))
 
     def reasons(self) -> dict[tuple[str, str, str], str]:
-        """(task, head, kind of network or "any") -> why they do not go together, each once."""
-        found: dict[tuple[str, str, str], str] = {}
+        """(task, heads, kind of network or "any") -> why they do not go together, each once."""
+        found: dict[tuple[str, str, str], list[str]] = {}  # (task, reason, kind) -> heads
         for one in self.members:
             if one.reason is not None:
-                others = {
-                    o.kind for o in self.members if (o.task, o.head, o.reason) == (one.task, one.head, one.reason)
-                }
-                found[one.task, one.head, "any" if len(others) == len(self.kinds) else one.kind] = one.reason
-        return found
+                alike = (o.kind for o in self.members if (o.task, o.head, o.reason) == (one.task, one.head, one.reason))
+                kind = "any" if len({*alike}) == len(self.kinds) else one.kind
+                heads = found.setdefault((one.task, one.reason, kind), [])
+                heads += [one.head] * (one.head not in heads)
+        return {(task, " ".join(heads), kind): reason for (task, reason, kind), heads in found.items()}
 
 
 def families_main(argv: Sequence[str]) -> int:
@@ -160,7 +160,11 @@ def families(config_dir: str | None = None, allow: Iterable[str] = ()) -> Famili
                 reason = None
                 if found:
                     own = [name for name, other in heads.items() if other.__name__ in task_class.heads]
-                    reason = found.text if found.by_kind else f"{found.text}, which is learned with {' or '.join(own)}"
+                    reason = (
+                        found.text
+                        if found.by_kind
+                        else f"task={task} is learned with {' or '.join(f'head={name}' for name in own)}"
+                    )
                 members.append(Family(task, head, model, kind, found is None, reason))
     return Families(members, alone)
 
@@ -173,7 +177,10 @@ def page(found: Families) -> str:
     parts.append("A cell names the heads with which the task goes with a network of that kind.\n\n## Networks")
     parts.append(_markdown(["kind", "`model=`"], ([kind, " ".join(f"`{n}`" for n in kinds[kind])] for kind in kinds)))
     parts.append("## Why not")
-    rows = ([f"`{task}`", f"`{head}`", kind, why] for (task, head, kind), why in found.reasons().items())
+    rows = (
+        [f"`{task}`", " ".join(f"`{head}`" for head in heads.split()), kind, why]
+        for (task, heads, kind), why in found.reasons().items()
+    )
     parts.append(_markdown(["task", "head", "network", "why not"], rows))
     return "\n".join([parts[0], *(f"{part}\n" for part in parts[1:])])
 
@@ -215,8 +222,8 @@ def tables(found: Families) -> list[Table]:
     for kind, names in found.kinds.items():
         networks.add_row(kind, " ".join(names))
     reasons = _table("task", "head", "network", "why not")
-    for (task, head, kind), why in found.reasons().items():
-        reasons.add_row(task, head, kind, why)
+    for (task, heads, kind), why in found.reasons().items():
+        reasons.add_row(task, heads, kind, why)
     return [made, networks, reasons]
 
 
