@@ -46,7 +46,7 @@ def start_of(words: Sequence[str]) -> Base | None:
     """The run whose network a new run takes with its weights: that of `init`, unless the command line names a network.
     Raises UserError for no run."""
     place = setting(words, "init")
-    if place is None or "," in place or setting(words, "model") or setting(words, "resume"):
+    if place is None or place[0] in "[{" or "," in place or setting(words, "model") or setting(words, "resume"):
         return None
     found = base_of(words, "init")
     return found if found and "model" in found.config else None
