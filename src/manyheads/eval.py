@@ -99,7 +99,7 @@ def _scores(
     task = build_task(cfg, source, tokenizer)
     network, head = rebuild(cfg, tokenizer, cfg.allow)
     lm = LM(network=network, head=head, metrics=task.metrics, outputs=task.outputs)
-    trainer = make(cfg.trainer, "trainer", folder=checkpoint.parent, fixed=cfg.deterministic or None)
+    trainer = make(cfg.trainer, "trainer", folder=checkpoint.parent, fixed=cfg.deterministic)
     if cfg.compile:
         compile_blocks(network)
     return task, score(trainer, lm, task, checkpoint, stages)

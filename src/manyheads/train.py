@@ -117,7 +117,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                              console=console, seed=cfg.seed)  # fmt: skip
             loggers = loggers_of(cfg, make, run, record, resumed)
             trainer = make(cfg.trainer, "trainer", folder=run.path, callbacks=callbacks, loggers=loggers,
-                           checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic or None)  # fmt: skip
+                           checkpoint_io=AtomicCheckpointIO(), fixed=cfg.deterministic)  # fmt: skip
             if head.partial:
                 expect_unused(trainer.strategy)
             if cfg.compile:
