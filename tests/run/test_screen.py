@@ -243,3 +243,12 @@ def test_each_of_several_tasks_is_held_to_its_own_baselines(console: Console) ->
     said = text_of(console)
     assert "below its baseline: accuracy/topics 0.6000, majority 0.7000" in said
     assert "below its baseline: loss/text 7.0000, unigram 6.0000 (less is better)" in said
+
+
+def test_a_score_that_one_split_has_alone_keeps_its_column(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=80).print(scores_table({"loss": 1.0, "words": 4.0, "accuracy": 0.5}, {"loss": 2.0, "accuracy": 0.25}))
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["loss", "accuracy", "words"],
+        ["validation", "1.0000", "0.5000", "4.0000"],
+        ["test", "2.0000", "0.2500", "-"],
+    ]

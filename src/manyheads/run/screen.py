@@ -121,7 +121,7 @@ def scores_table(val: Scores, test: Scores, weights: str = "", baselines: Mappin
     table.add_column(weights, no_wrap=True)
     splits = {split: scores for split, scores in (("validation", val), ("test", test)) if scores}
     rules = {name.replace("_", " "): scores for name, scores in (baselines or {}).items()}
-    names = list(test or val)
+    names = list(dict.fromkeys([*test, *val]))  # a split that is scored in part lacks some
     if len(names) > MOST_COLUMNS:
         for split in splits:
             table.add_column(split, justify="right")
@@ -134,7 +134,7 @@ def scores_table(val: Scores, test: Scores, weights: str = "", baselines: Mappin
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for split, scores in splits.items():
-        table.add_row(split, *(_number(value) for value in scores.values()))
+        table.add_row(split, *(_number(scores.get(name)) for name in names))
     for rule, scores in rules.items():
         table.add_row(Text(rule), *(_number(scores.get(name)) for name in names), style="dim")
     return table
