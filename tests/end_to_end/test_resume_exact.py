@@ -218,7 +218,7 @@ def test_a_time_limit_is_a_stop_too(data: dict[str, list[str]], cli: Callable[..
 
 def without_best(found: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint holds but for the lists of the best ones and of samples, in which one more validation stands."""
-    lists = ("/callbacks/RunCheckpoint", "/callbacks/Samples")
+    lists = ("/callbacks/RunCheckpoint", "/callbacks/Samples/scores/")
     return {name: value for name, value in found.items() if not name.startswith(lists)}
 
 
