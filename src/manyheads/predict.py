@@ -27,7 +27,8 @@ A row has the columns that the run's task reads; the column of what it should sa
 JSON lines in the order of the rows: id (the row's number), input, output, of classes their probabilities, and where
 the row has a target, target, loss and score. A run of task=generation writes nothing: its lines have loss, tokens,
 bytes and bits_per_byte of each text. A run of task=masked fills the masks of each text, written as task.mask_token
-(<|mask|>): output is the filled text, masks the likeliest tokens of each. Defaults are in parentheses.
+(<|mask|>): output is the filled text, masks the likeliest tokens of each. A run of task=denoising writes the text
+anew from one with masks (<|mask|>). Defaults are in parentheses.
 
 where from
   run=FOLDER               a run folder (`manyheads runs` lists them) or a checkpoint file

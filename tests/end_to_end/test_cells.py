@@ -25,9 +25,6 @@ NETWORKS = {
 }
 """One of each family of networks; the other choices are of the same classes."""
 
-UNASKED = ("denoising",)
-"""What it is asked is made by chance."""
-
 MASK = "<|mask|>"
 
 SHORT = ["task.max_target_tokens=8", "task.num_beams=1"]
@@ -132,10 +129,6 @@ def test_a_cell_works(task: str, head: str, model: str, rows: Path, cli: Callabl
         (rows / "test.jsonl").read_text(encoding="utf-8").replace(" lives ", f" {MASK} "), encoding="utf-8"
     )
     done = cli("predict", f"run={folder}", f"input={asked}", f"to={answers}")
-    if task in UNASKED:
-        refused = f"error: predict: {task.title()}, the task of this run, answers no new rows. Score them with eval.\n"
-        assert done.err == refused
-        return
     assert done.code == 0, done.err
     lines = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     assert [line["id"] for line in lines] == [0, 1, 2, 3]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, final
 
 import numpy as np
+from torch import nn
 
 from manyheads.batch import Batch
 from manyheads.data.corruption import (
@@ -21,11 +22,14 @@ from manyheads.data.corruption import (
 )
 from manyheads.data.source import Source
 from manyheads.errors import UserError, check_range
+from manyheads.head.base import Head
 from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.loss import Loss
 from manyheads.metric.perplexity import Perplexity
 from manyheads.task.altered_texts import AlteredTexts
+from manyheads.task.base import Prediction
 from manyheads.task.layouts import LAYOUTS, PLACE, Layout
+from manyheads.task.mending import mended
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.tokenizer.pieces import first_and_later
 from manyheads.tokenizer.special import MASK, ids_of, with_special
@@ -54,6 +58,15 @@ class Objective(ABC):
     def corrupt(self, tokens: Tokens, random: np.random.Generator) -> tuple[Tokens, Tokens]:
         """(what is read, what is written) of the tokens of a text, both without end tokens."""
 
+    @abstractmethod
+    def masks(self, count: int, row: int) -> Sequence[int]:
+        """What stands in the place of each of so many hidden parts of the text of a row. Raises UserError for too many."""
+
+    @abstractmethod
+    def mended(self, source: Sequence[int], written: Sequence[int]) -> list[int]:
+        """The tokens of the whole text, given what was read and what was written for it; undoes `corrupt`, but for the order
+        of sentences."""
+
 
 @final
 class T5(Objective):
@@ -78,6 +91,24 @@ class T5(Objective):
     def corrupt(self, tokens: Tokens, random: np.random.Generator) -> tuple[Tokens, Tokens]:
         return with_sentinels(tokens, noise_spans(len(tokens), self.rate, self.mean_span, random), self.sentinels)
 
+    def masks(self, count: int, row: int) -> Sequence[int]:
+        most = len(self.sentinels) - 1  # the last one ends what is written
+        if count > most:
+            raise UserError(f"row {row} has {count} masks, and this network learned {most} at most. Give it in parts.")
+        return self.sentinels[:count]
+
+    def mended(self, source: Sequence[int], written: Sequence[int]) -> list[int]:
+        """A span that was not written is left out; of two behind the same sentinel the first counts."""
+        spans: dict[int, list[int]] = {}
+        span = list[int]()  # what is written before any sentinel belongs nowhere
+        for token in written:
+            if token in self.sentinels:
+                span = list[int]()
+                spans.setdefault(token, span)
+            else:
+                span.append(token)
+        return [part for token in source for part in (spans.get(token, []) if token in self.sentinels else [token])]
+
 
 @final
 class Bart(Objective):
@@ -99,6 +130,13 @@ class Bart(Objective):
     def corrupt(self, tokens: Tokens, random: np.random.Generator) -> tuple[Tokens, Tokens]:
         source = tokens if self.ends is None else shuffled_sentences(tokens, self.ends[tokens], random)
         return with_masks(source, infilling_spans(len(source), self.rate, self.mean_span, random), self.mask_id), tokens
+
+    def masks(self, count: int, row: int) -> Sequence[int]:
+        return [self.mask_id] * count
+
+    def mended(self, source: Sequence[int], written: Sequence[int]) -> list[int]:
+        """What was written."""
+        return list(written)
 
 
 OBJECTIVES: dict[str, type[Objective]] = {"t5": T5, "bart": Bart}
@@ -168,8 +206,17 @@ class Denoising(AlteredTexts):
         noise = Noise(noise_rate, mean_span, sentinels, permute_sentences)
         self.settings = [objective, kind, noise_rate, mean_span, permute_sentences]
         made = OBJECTIVES[objective](self.tokenizer, noise, seq_len)
-        self.alter = Denoise(made, LAYOUTS[kind](self.tokenizer, PLACE), self.tokenizer.end_id, before=BEFORE[kind])
-        self.longest = self.alter.longest(seq_len)
+        self.denoise = Denoise(made, LAYOUTS[kind](self.tokenizer, PLACE), self.tokenizer.end_id, before=BEFORE[kind])
+        self.alter = self.denoise
+        self.longest = self.denoise.longest(seq_len)
+
+    @property
+    def first_try(self) -> str | None:
+        return f"predict {{run}} 'input.text=\"The function returns the {MASK}.\"'"
+
+    def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
+        """What a trained network makes of the texts of the test split, in which masks are written, in order."""
+        return mended(self, network, head)
 
     def check_positions(self, most: int) -> None:
         if self.longest > most:

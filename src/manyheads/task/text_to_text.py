@@ -125,7 +125,7 @@ class TextToText(ExampleTask):
         return [[] for _ in rows[self.source_field]]
 
     def encode(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[Sequence[int]]]:
-        _references(rows, len(rows[self.source_field]))
+        references_of(rows, len(rows[self.source_field]))
         found = self.tokenizer.encode_batch(self.sources(rows))
         kept_sources = (one[: self.max_source_tokens] for one in found)
         columns = {
@@ -193,7 +193,7 @@ class TextToText(ExampleTask):
 
     def targets(self, rows: Mapping[str, list[Any]]) -> list[Any]:
         """The references of each output: those of the column references, where there are some."""
-        pairs = zip(_references(rows, len(rows[self.target_field])), self.target_texts(rows), strict=True)
+        pairs = zip(references_of(rows, len(rows[self.target_field])), self.target_texts(rows), strict=True)
         return [references or [text] for references, text in pairs]
 
     def shown(self, output: Any) -> Any:
@@ -203,7 +203,7 @@ class TextToText(ExampleTask):
         return [metric() for metric in self.output_metrics]
 
 
-def _references(rows: Mapping[str, list[Any]], count: int) -> list[list[str]]:
+def references_of(rows: Mapping[str, list[Any]], count: int) -> list[list[str]]:
     """The reference texts of each row, none where it has none; a text alone is one. Raises RowError for what is neither."""
     found = []
     for row, value in enumerate(rows.get("references") or [None] * count):
