@@ -14,6 +14,8 @@ RUNS = [
     Fault("finished run", RESUME, r"resume=\S*run: this run is finished at step 6\. .*raise trainer\.max_steps \(it was 6\)",
           make=finished),
     Fault("no run", "train resume={corpus}", r"resume=\S* is no run folder: it holds no config\.yaml\. `manyheads runs` "),
+    Fault("empty resume", "train resume=", r"resume is empty: set resume=FOLDER, "),
+    Fault("empty init", "train init=''", r"init is empty: set init=FOLDER, "),
     Fault("no folder", "train resume=rum", r"resume=rum: there is no such folder\. Did you mean 'run'\?",
           make=lambda run: Path("run").mkdir(exist_ok=True)),
     Fault("no run to evaluate", "eval run=rum", r"run=rum: there is no such folder\. "),

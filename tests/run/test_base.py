@@ -23,12 +23,19 @@ def run(tmp_path: Path) -> Path:
         (["init=a", "init=b"], "b"),
         (["+init='a b'"], "a b"),
         (["init=null"], None),
-        (["init="], None),
         (["initial=a"], None),
     ],
 )
 def test_the_last_word_of_a_key_counts(words: list[str], value: str | None) -> None:
     assert setting(words, "init") == value
+
+
+def test_a_run_without_a_name_is_refused_and_other_keys_are_not_set() -> None:
+    """An unset shell variable leaves it so."""
+    assert setting(["model="], "model") is None
+    for word in ("init=", "+init=''", 'init=""'):
+        with pytest.raises(UserError, match=r"^init is empty: set init=FOLDER, a run folder .*, or init=null\.$"):
+            setting([word, "seed=1"], "init")
 
 
 def test_a_base_is_the_config_of_a_folder(run: Path) -> None:

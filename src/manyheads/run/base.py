@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig
 
+from manyheads.errors import UserError
 from manyheads.run.folder import open_run_folder, read_config
 
 OF_RUN = "manyheads_run"
@@ -21,9 +22,15 @@ class Base(NamedTuple):
     choices: dict[str, str]  # of each group, as far as they are known
 
 
+NEVER_EMPTY = ("init", "resume")
+"""Keys that name a run and need none: an empty value is a shell variable that was not set, and means no run to nobody."""
+
+
 def setting(words: Sequence[str], key: str) -> str | None:
-    """The last value that a command line gives a key; None when it gives none."""
+    """The last value that a command line gives a key; None when it gives none. Raises UserError for a run without a name."""
     values = [word.partition("=")[2].strip("'\"") for word in words if word.lstrip("+").startswith(f"{key}=")]
+    if key in NEVER_EMPTY and "" in values:
+        raise UserError(f"{key} is empty: set {key}=FOLDER, a run folder (`manyheads runs` lists them), or {key}=null.")
     return values[-1] if values and values[-1] not in ("", "null") else None
 
 
