@@ -74,7 +74,7 @@ def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[s
         for stage in stages
     }
     console = Console(highlight=False, stderr=out is not None and out.is_stdout, quiet=not ranks.is_first())
-    console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False)
+    console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False, soft_wrap=True)
     tell_notes(console, [*notes, *task.notes])
     ruled = own and "test" in stages and cfg.get("baselines", True) and ranks.is_first()
     directions = {

@@ -25,6 +25,8 @@ RUNS = [
     Fault("resume for eval", EVAL + "resume=x", r"resume=x: eval scores the weights .*Leave resume out\."),
     Fault("other weights to resume", RESUME + "checkpoint=best", r"checkpoint=best: a resumed run goes on from its last "),
     Fault("checkpoint file to resume", "train resume={run}/checkpoints/last.ckpt", r"resume=\S*last\.ckpt is no run folder: "),
+    Fault("another tokenizer than the start's", "train init={run} tokenizer=character",
+          r"tokenizer=character: init=\S* brings its tokenizer along \(tokenizer is byte there\), .* Leave tokenizer out\."),
     Fault("no run to start from", BASE + "init={corpus}", r"init=\S* is no run folder: it holds no config\.yaml\."),
     Fault("network changed", RESUME + "model.dim=32",
           r"model\.dim=32: a resumed run keeps its network, .* \(it was 16\)\. Leave it out, or start .*init=FOLDER"),

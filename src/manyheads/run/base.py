@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from manyheads.errors import UserError
 from manyheads.run.folder import open_run_folder, read_config
@@ -51,9 +51,28 @@ def base_of(words: Sequence[str], key: str) -> Base | None:
 
 def start_of(words: Sequence[str]) -> Base | None:
     """The run whose network a new run takes with its weights: that of `init`, unless the command line names a network.
-    Raises UserError for no run."""
+    Raises UserError for no run, and for a command line that names another tokenizer beside it."""
     place = setting(words, "init")
-    if place is None or place[0] in "[{" or "," in place or setting(words, "model") or setting(words, "resume"):
+    if place is None or place[0] in "[{" or "," in place or setting(words, "resume"):
         return None
     found = base_of(words, "init")
-    return found if found and "model" in found.config else None
+    if found is None:
+        return None
+    _check_tokenizer(words, found, place)
+    return found if "model" in found.config and not setting(words, "model") else None
+
+
+def _check_tokenizer(words: Sequence[str], start: Base, place: str) -> None:
+    """Raises UserError where the command line itself names another tokenizer; an experiment may, which is written for runs
+    without a start too."""
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        group, _, name = key.partition(".")
+        if group != "tokenizer":
+            continue
+        known = OmegaConf.select(start.config, key) if name else start.choices.get("tokenizer")
+        if known is not None and value.strip("'\"") != str(known):
+            raise UserError(
+                f"{word}: init={place} brings its tokenizer along ({key} is {known} there), without which its weights would "
+                f"mean nothing. Leave {key} out."
+            )
