@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from manyheads import compatibility, ranks
 from manyheads.build import build
@@ -22,9 +21,10 @@ from manyheads.members import check_settings_of, members_of
 from manyheads.model.regions import compile_blocks
 from manyheads.rebuild import build_source, build_task, rebuild
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
+from manyheads.run.console import RunConsole
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
-from manyheads.run.scoring import SPLITS, score, signatures
+from manyheads.run.scoring import SPLITS, has_baselines, score, signatures
 from manyheads.run.screen import shown, tell_notes, tell_scores, tell_signatures
 from manyheads.strategy import check_network
 from manyheads.trainer import is_on_gpu
@@ -73,10 +73,10 @@ def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[s
         stage: {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(stage + "/")}
         for stage in stages
     }
-    console = Console(highlight=False, stderr=out is not None and out.is_stdout, quiet=not ranks.is_first())
-    console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False, soft_wrap=True)
+    console = RunConsole(stderr=out is not None and out.is_stdout, quiet=not ranks.is_first())
+    console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False)
     tell_notes(console, [*notes, *task.notes])
-    ruled = own and "test" in stages and cfg.get("baselines", True) and ranks.is_first()
+    ruled = own and "test" in stages and has_baselines(cfg) and ranks.is_first()
     directions = {
         metric.name: "higher" if metric.higher_is_better else "lower" for metric in compatibility.scores_of(task)
     }

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
 from manyheads.errors import OtherRankError, UserError, explain
@@ -101,7 +102,8 @@ def joined(on_gpu: bool) -> Iterator[None]:
     places = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
     try:
         if world() > 1:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+            # without a GPU NCCL's own words would come first; the trainer says what to set
+            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu and torch.cuda.is_available() else "gloo")
         yield
     except Exception as error:
         if world() == 1 or not is_lost(error):

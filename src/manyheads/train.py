@@ -39,6 +39,7 @@ from manyheads.run.compose import compose
 from manyheads.run.console import RunConsole
 from manyheads.run.export import export
 from manyheads.run.folder import (
+    RUNS,
     RunFolder,
     check_writable,
     config_text,
@@ -48,17 +49,16 @@ from manyheads.run.folder import (
     unmade_on_error,
     write_config,
 )
+from manyheads.run.held import held
 from manyheads.run.record import Record
 from manyheads.run.results import Results, Status
 from manyheads.run.resume import Resumed, check_resume
-from manyheads.run.scoring import log_pages, score, signatures, write_pages, write_predictions
+from manyheads.run.scoring import has_baselines, log_pages, score, signatures, write_pages, write_predictions
 from manyheads.signature import parameters
 from manyheads.strategy import expect_unused
 from manyheads.task.base import Task
 from manyheads.tokenizer.base import Tokenizer
 from manyheads.trainer import budget, is_on_gpu
-
-RUNS = Path("outputs/runs")
 
 
 def train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: Sequence[str] | None = None) -> Results:
@@ -99,7 +99,11 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
     with ranks.agreed():
         resumed, source, tokenizer, task, network, head, notes = _parts(cfg, folder, choices, make)
     run = _shared_folder(folder, choices, resumed)
-    with contextlib.closing(console):
+    with contextlib.ExitStack() as whole:
+        with ranks.agreed():
+            if ranks.is_first():
+                whole.enter_context(held(run))
+        whole.enter_context(contextlib.closing(console))
         with unmade_on_error(run, keep=resumed is not None or not ranks.is_first()), ranks.agreed():
             if ranks.is_first():
                 clear_unfinished(run.path)
@@ -126,8 +130,7 @@ def _train(cfg: DictConfig, folder: Path | None, choices: dict[str, str], argv: 
                 screen.header(console, cfg, named, run, tokenizer, task, lm, trainer, resumed, notes)
                 write_config(run, text)  # last: a resume that is refused leaves the folder as it was
         start = resumed.checkpoint if resumed else None
-        # a run from before the key baselines existed can be resumed
-        results = _fit(trainer, lm, task, record, start, with_baselines=cfg.get("baselines", True),
+        results = _fit(trainer, lm, task, record, start, with_baselines=has_baselines(cfg),
                        export=functools.partial(_export, cfg, lm, run, tokenizer))  # fmt: skip
         if ranks.is_first():
             screen.tell_notes(console, task.closing_notes)

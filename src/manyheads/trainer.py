@@ -97,7 +97,7 @@ def trainer(
         val_every_n_steps: optimizer steps between two validations; one more is at the end.
         limit_train_batches: so many batches in an epoch, or such a share of them; None: all.
         limit_val_batches: the same of a validation.
-        limit_test_batches: the same of the test.
+        limit_test_batches: the same of the test; baselines, which are scored on all of it, are left out then.
         profile: whether a trace of a few steps is written into the run folder.
         detect_anomaly: whether torch looks for the operation that made a NaN; slow.
         threads: how many torch computes with on a CPU; None: its own number, fewer where others use the cores.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from .conftest import TORCHRUN, Ranked
 
@@ -102,6 +103,14 @@ def test_under_torchrun_the_failure_is_the_exit_code(tiny: list[str], start: Cal
     run = start(*tiny, "optim=adamw", "optim.lr=1e30", "trainer.gradient_clip_val=null", command=TORCHRUN)
     assert run.wait() != 0
     assert run.err.count("error: At step") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_ranks_without_a_gpu_say_what_to_set(tiny: list[str], start: Callable[..., Ranked]) -> None:
+    """Guards NCCL's own words about it, which were taken for those of a rank whose neighbour had gone."""
+    run = start(*tiny, *TWO, "trainer.accelerator=gpu")
+    assert run.wait() == 1
+    assert "error: trainer.accelerator=gpu: no GPU is visible. Set trainer=cpu or trainer.accelerator=auto." in run.err
 
 
 def test_what_needs_one_device_is_refused_on_two(tiny: list[str], start: Callable[..., Ranked]) -> None:

@@ -28,6 +28,21 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
     assert sorted(made) == [stem, *(f"{stem}-{i}" for i in range(2, 9))]
 
 
+def test_a_name_alone_is_that_of_a_run_beneath_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `manyheads runs` shows it; a folder that is there comes first, and only folders are proposed."""
+    monkeypatch.chdir(tmp_path)
+    made = make_run_folder(Path("outputs/runs"), "generation", "tiny")
+    write_config(made, "manyheads: {}")
+    (tmp_path / made.path.name[0]).touch()
+    assert open_run_folder(made.path.name, "run").path == made.path.resolve()
+    with pytest.raises(UserError) as caught:
+        open_run_folder(made.path.name[:-1], "run")
+    assert f"there is no such folder. Did you mean '{made.path.name}'?" in str(caught.value)
+    (tmp_path / made.path.name).mkdir()
+    with pytest.raises(UserError, match="is no run folder"):
+        open_run_folder(made.path.name, "run")
+
+
 def test_config_comes_back_with_its_stamp(tmp_path: Path) -> None:
     cfg = OmegaConf.create({"seed": 3, "data": {"path": "ü.txt"}})
     write_config(RunFolder(tmp_path), config_text(cfg, {"task": "generation"}))

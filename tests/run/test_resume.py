@@ -127,6 +127,14 @@ def ran_up_to(folder: RunFolder, limits: dict[str, float]) -> None:
     finish(folder)
 
 
+def test_a_limit_that_the_run_is_past_already_is_refused(folder: RunFolder) -> None:
+    """It would train nothing, and be done at a step beyond its limit."""
+    finish(folder, "interrupted")
+    told = "trainer.max_steps=6: this run is at step 7 already. Set it to that or more, or score the run as it is with eval."
+    assert error_of(folder, "trainer.max_steps=6") == told
+    assert check_resume(config(folder, "trainer.max_steps=7"), folder).step == 7
+
+
 def test_a_run_without_a_checkpoint(folder: RunFolder) -> None:
     folder.checkpoint("last").unlink()
     assert error_of(folder).startswith(f"resume={folder.path}: this run has no checkpoint yet.")

@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 
 from manyheads.callbacks.checkpoint_io import write_checkpoint
 from manyheads.callbacks.interrupt import Interrupt
 from manyheads.errors import UserError
 from manyheads.lm import LM
 from manyheads.run.folder import RunFolder
-from manyheads.run.scoring import log_pages, score, write_pages, write_predictions
+from manyheads.run.scoring import has_baselines, log_pages, score, write_pages, write_predictions
 from manyheads.task.generation import Generation
 from manyheads.testing import Rows, byte_tokenizer, tiny_checkpoint, tiny_network, uniform
 from manyheads.trainer import trainer
@@ -153,3 +154,19 @@ def test_pages_stand_beside_the_predictions_and_go_to_loggers_that_take_them(
     assert pages == {"one": tmp_path / "predictions" / "one.html"}
     log_pages([Takes(), object()], pages, 7)  # type: ignore[list-item]
     assert Takes.taken == [("test/one", "<html>", 7)]
+
+
+@pytest.mark.parametrize(
+    ("words", "there"),
+    [
+        ({}, True),
+        ({"trainer": {"limit_test_batches": None}}, True),
+        ({"trainer": {"limit_test_batches": 1.0}}, True),
+        ({"trainer": {"limit_test_batches": 1}}, False),
+        ({"trainer": {"limit_test_batches": 0.5}}, False),
+        ({"baselines": False}, False),
+    ],
+)
+def test_baselines_stand_beside_the_scores_of_all_of_test_alone(words: dict[str, Any], there: bool) -> None:
+    """Guards a rule's score of a whole split beside a model's of its first batch."""
+    assert has_baselines(OmegaConf.create(words)) is there

@@ -129,7 +129,7 @@ def _raise(error: OSError) -> NoReturn:
 
 def _globbed(place: Path, path: str) -> list[Path]:
     if not glob.has_magic(str(place)):
-        raise UserError(f"data.path={path}: there is no such file or folder.{near(place)}")
+        raise UserError(f"data.path={path}: there is no such file or folder.{near(place)} Set data.path.")
     found = [Path(match) for match in sorted(glob.glob(str(place), recursive=True))]
     files = [match for match in found if match.is_file()]
     if not files:

@@ -21,6 +21,9 @@ from manyheads.errors import UserError, did_you_mean
 from manyheads.run.results import SCHEMA
 from manyheads.run.secrets import masked_config
 
+RUNS = Path("outputs/runs")
+"""Where runs go that are no trials of a sweep."""
+
 STAMP = "manyheads"
 """The key of config.yaml under which the file says which version wrote it, and which choice each group was."""
 
@@ -127,10 +130,16 @@ def unmade_on_error(folder: RunFolder, *, keep: bool) -> Iterator[None]:
 
 
 def open_run_folder(path: str | Path, key: str) -> RunFolder:
-    """The run folder at `path`. Raises UserError, naming `key`, when there is none."""
+    """The run folder at `path`, which may be a run's name alone, as `manyheads runs` shows it. Raises UserError, naming `key`,
+    when there is none."""
     folder = Path(path).expanduser()
+    if not folder.exists() and len(folder.parts) == 1 and (RUNS / folder).is_dir():
+        folder = RUNS / folder
     if not folder.exists():
-        siblings = sorted(p.name for p in folder.parent.iterdir()) if folder.parent.is_dir() else []
+        beside = [folder.parent, *([RUNS] if len(folder.parts) == 1 else [])]
+        siblings = sorted(
+            {found.name for place in beside if place.is_dir() for found in place.iterdir() if found.is_dir()}
+        )
         raise UserError(
             f"{key}={path}: there is no such folder.{did_you_mean(folder.name, siblings)} `manyheads runs` lists them."
         )

@@ -85,6 +85,12 @@ def check_resume(cfg: DictConfig, folder: RunFolder) -> Resumed:
     results = read_results(folder.results) if folder.results.is_file() else None
     if results is not None and results["run"].get("status") == "done":
         _check_longer(before, cfg, folder, record["step"])
+    steps = cfg.trainer.get("max_steps")
+    if steps is not None and steps < record["step"]:
+        raise UserError(
+            f"trainer.max_steps={steps}: this run is at step {record['step']:,} already. Set it to that or more, or score the run "
+            "as it is with eval."
+        )
     return Resumed(
         folder,
         checkpoint,

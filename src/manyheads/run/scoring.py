@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
 from manyheads.atomic import replacing
@@ -20,6 +21,14 @@ from manyheads.task.base import Scored, Task
 
 SPLITS = {"val": "validation", "test": "test"}
 """The split that each part of the scores is of."""
+
+
+def has_baselines(cfg: DictConfig) -> bool:
+    """Whether simple rules are scored beside the model: where the config does not leave them out, and all of test is scored,
+    as it is by rules."""
+    limit = OmegaConf.select(cfg, "trainer.limit_test_batches")
+    # a run from before the key baselines existed can be resumed
+    return cfg.get("baselines", True) and (limit is None or limit == 1.0 and isinstance(limit, float))
 
 
 def score(
