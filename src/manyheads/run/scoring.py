@@ -28,7 +28,7 @@ def has_baselines(cfg: DictConfig) -> bool:
     as it is by rules."""
     limit = OmegaConf.select(cfg, "trainer.limit_test_batches")
     # a run from before the key baselines existed can be resumed
-    return cfg.get("baselines", True) and (limit is None or limit == 1.0 and isinstance(limit, float))
+    return cfg.get("baselines", True) and (limit is None or (limit == 1.0 and isinstance(limit, float)))
 
 
 def score(
