@@ -130,7 +130,7 @@ def step(network: Decoder, head: NextToken, batch: Batch, lengths: list[int], wa
         layout = layout_of(lengths)
         seen = Batch(**{key: value for key, value in batch.items() if key != "segments"})  # type: ignore[typeddict-item]
         for block in network.blocks:
-            block.attention._mix = lambda query, key, value, context: way(query, key, value, layout)  # type: ignore
+            block.attention._mix = lambda query, key, value, *_: way(query, key, value, layout)  # type: ignore
     try:
         hidden = network(seen)
         head(hidden, batch).loss_sum.backward()

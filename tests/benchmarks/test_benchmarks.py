@@ -93,6 +93,14 @@ def test_a_failure_is_told_and_makes_the_exit_code(driver: ModuleType, base: Mod
     assert driver.main([], measure=lambda name, rounds: [row], folder=tmp_path) == 1
 
 
+@pytest.mark.slow
+def test_the_ways_of_packed_attention_are_those_of_the_network(driver: ModuleType) -> None:
+    """It steps into the network's attention, which may change beneath it: once its calls had one argument more."""
+    from benchmarks.packed_attention import WAYS, refusal
+
+    assert refusal(WAYS["each document"]) is None
+
+
 def test_an_unknown_name_lists_those_there_are(
     driver: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
