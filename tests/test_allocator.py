@@ -30,7 +30,10 @@ def faults(**environment: str) -> tuple[str, int]:
     return was_set, int(count)
 
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds"),
+]
 
 
 def test_what_a_step_has_freed_is_there_for_the_next_one() -> None:

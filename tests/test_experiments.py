@@ -28,6 +28,7 @@ def test_the_experiments_were_found() -> None:
     """A glob that finds nothing would make the test below pass."""
     assert EXPERIMENTS == [
         "ag_news",
+        "ag_news_masked",
         "byte_level",
         "movie_reviews",
         "movie_reviews_masked",
@@ -35,6 +36,7 @@ def test_the_experiments_were_found() -> None:
         "policyqa",
         "policyqa_masked",
         "scitldr",
+        "scitldr_sentence",
         "shakespeare_char",
         "shakespeare_char_best",
         "shakespeare_char_gpu",

@@ -91,6 +91,7 @@ def test_a_chat_is_trained_scored_exported_and_talked_with(
     assert theirs.decode(found[0, len(ids) :], skip_special_tokens=True) == said
 
 
+@pytest.mark.slow
 def test_a_resumed_chat_ends_as_one_that_never_stopped(cli: Callable[..., Any], talks: list[str]) -> None:
     whole = cli("train", *talks)
     half = cli("train", *talks, "trainer.max_steps=3")

@@ -126,7 +126,7 @@ def assert_same(ours: Any, theirs: Any) -> None:
         assert ours.results[part] == theirs.results[part]
 
 
-FAST = {("rows", 3, 0, "muon and ema"), ("stream", 1, 0, "adamw and patience")}
+FAST = {("rows", 3, 0, "muon and ema")}
 GRID = [
     pytest.param(*case, marks=() if case in FAST else pytest.mark.slow)
     for case in itertools.product(("rows", "stream", "mixture"), (1, 3), (0, 2), WAYS)
@@ -308,6 +308,7 @@ def test_another_accumulation_goes_on_with_the_same_order_of_rows(
     assert stopped.results["run"]["tokens_seen"] == sum(map(len, whole))
 
 
+@pytest.mark.slow
 def test_rows_may_become_shorter_but_not_longer_than_learned_positions(
     data: dict[str, list[str]], seen: list[Any], stop: Callable[..., None], cli: Callable[..., Any]
 ) -> None:
@@ -330,7 +331,8 @@ def test_rows_may_become_shorter_but_not_longer_than_learned_positions(
     assert max(map(len, seen)) == 10
 
 
-@pytest.mark.parametrize("logger", ["csv", pytest.param("wandb", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("logger", ["csv", "wandb"])
 def test_a_finished_run_that_goes_on_has_the_scores_on_the_test_split_at_its_end(
     logger: str, data: dict[str, list[str]], cli: Callable[..., Any]
 ) -> None:

@@ -278,6 +278,7 @@ def test_both_halves_of_an_encoder_decoder_are_recomputed(every: int) -> None:
     assert any(name.startswith("encoder.") for name in found)
 
 
+@pytest.mark.slow
 def test_both_halves_of_an_encoder_decoder_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph for each half, and one more of each for all numbers of rows after the first."""
     torch._dynamo.reset()

@@ -179,6 +179,7 @@ def test_what_cannot_be_told_is_asked_for(rows: list[dict[str, Any]], settings: 
         make(rows, **settings).prepare()
 
 
+@pytest.mark.slow
 def test_a_run_both_ways_keeps_its_tags_and_says_how_it_scored(cli: Callable[..., Any], tmp_path: Path) -> None:
     """Trained, evaluated from its checkpoint, and the same figures."""
     (tmp_path / "pairs").mkdir()

@@ -28,7 +28,9 @@ from manyheads.tokenizer.base import Tokenizer
 class Summarization(TextToText):
     """The column summary says what the column document says, in fewer words; `references` may hold several for scoring.
 
-    Args: see `TextToText`, and
+    All but these arguments are those of `TextToText`.
+
+    Args:
         extractive: whether a summary is a sentence of the document, copied. The network reads each with its number and
             answers whether it is the one that is nearest to the summary; see `extraction`.
 
