@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from .conftest import TORCHRUN, Ranked
 
@@ -59,14 +58,6 @@ def test_a_second_signal_leaves_at_once(tiny: list[str], start: Callable[..., Ra
     assert time.monotonic() - told < 10
 
 
-def test_a_mistake_is_said_once_and_leaves_no_folder(tiny: list[str], start: Callable[..., Ranked]) -> None:
-    run = start(*tiny, *TWO, "data.path=nowhere")
-    assert run.wait() == 1
-    assert run.err.count("error:") == 1
-    assert "data.path=nowhere: there is no such" in run.err
-    assert not list(run.place.glob("outputs/runs/*"))
-
-
 ONE_FAILS = """
 from pathlib import Path
 from manyheads import ranks
@@ -103,23 +94,3 @@ def test_under_torchrun_the_failure_is_the_exit_code(tiny: list[str], start: Cal
     run = start(*tiny, "optim=adamw", "optim.lr=1e30", "trainer.gradient_clip_val=null", command=TORCHRUN)
     assert run.wait() != 0
     assert run.err.count("error: At step") == 1
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_ranks_without_a_gpu_say_what_to_set(tiny: list[str], start: Callable[..., Ranked]) -> None:
-    """Guards NCCL's own words about it, which were taken for those of a rank whose neighbour had gone."""
-    run = start(*tiny, *TWO, "trainer.accelerator=gpu")
-    assert run.wait() == 1
-    assert "error: trainer.accelerator=gpu: no GPU is visible. Set trainer=cpu or trainer.accelerator=auto." in run.err
-
-
-def test_what_needs_one_device_is_refused_on_two(tiny: list[str], start: Callable[..., Ranked]) -> None:
-    run = start(*tiny, *TWO, "debug=find_lr")
-    assert run.wait() == 1
-    assert "callbacks.find_lr=true looks on one device, not 2: set trainer.devices=1." in run.err
-
-
-def test_machines_need_a_launcher(tiny: list[str], start: Callable[..., Ranked]) -> None:
-    run = start(*tiny, *TWO, "trainer.num_nodes=2")
-    assert run.wait() == 1
-    assert "trainer.num_nodes=2: on each machine, start it with torchrun --nnodes 2" in run.err
