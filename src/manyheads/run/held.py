@@ -51,4 +51,5 @@ def _let_go() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_let_go)

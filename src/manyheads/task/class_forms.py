@@ -18,7 +18,7 @@ from manyheads.data.examples import Collate, padded
 from manyheads.errors import UserError, did_you_mean
 from manyheads.head.base import Head
 from manyheads.head.label import Label
-from manyheads.task.layouts import LAYOUTS, PLACE
+from manyheads.task.layouts import LAYOUTS, PLACE, target_losses
 from manyheads.tokenizer.base import Tokenizer
 
 TEXT = "{text}"
@@ -134,12 +134,8 @@ class Written(Form):
 
     def probabilities(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> Tensor:
         """The rows are read once for each class."""
-        found = [self._loss(network, head, self.layout.answered(batch, target)) for target in self.targets]
+        found = [target_losses(network, head, self.layout.answered(batch, target)) for target in self.targets]
         return (-torch.stack(found, -1)).softmax(-1)
-
-    def _loss(self, network: nn.Module, head: Head, batch: Batch) -> Tensor:
-        """[B] nats of the targets."""
-        return head.losses(network(batch), batch).sum(-1, dtype=torch.float64)
 
 
 FORMS: Mapping[str, type[Pooled | Written]] = {"classes": Pooled, "labels": Written}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from manyheads.baseline.sentences import sentences
 from manyheads.baseline.summarization import rouge_1
 from manyheads.batch import Batch
-from manyheads.task.layouts import Layout
+from manyheads.head.base import Head
+from manyheads.task.layouts import Layout, target_losses
 from manyheads.tokenizer.base import Tokenizer
 
 YES, NO = "yes", "no"
@@ -57,14 +58,10 @@ def asked_about(
     return {document: texts} | ({} if summaries is None else {summary: answers}), numbers
 
 
-def likelihoods(network: nn.Module, head: Any, layout: Layout, tokenizer: Tokenizer, batch: Batch) -> list[float]:
+def likelihoods(network: nn.Module, head: Head, layout: Layout, tokenizer: Tokenizer, batch: Batch) -> list[float]:
     """How likely each row's answer is YES and not NO."""
     losses = [
-        _loss(network, head, layout.answered(batch, [*tokenizer.encode(text), tokenizer.end_id])) for text in (YES, NO)
+        target_losses(network, head, layout.answered(batch, [*tokenizer.encode(text), tokenizer.end_id]))
+        for text in (YES, NO)
     ]
     return (losses[1] - losses[0]).sigmoid().tolist()
-
-
-def _loss(network: nn.Module, head: Any, batch: Batch) -> Tensor:
-    """[B] nats of the targets."""
-    return head.losses(network(batch), batch).double().sum(-1)

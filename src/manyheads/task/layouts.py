@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
 from manyheads.data.examples import padded
+from manyheads.head.base import Head
 from manyheads.tokenizer.base import Tokenizer
 
 PLACE = "{source}"
@@ -136,6 +138,11 @@ class FromLeftToRight(Layout):
         # the label of the prompt's last token is the first that is learned
         ends = torch.where(learned.any(-1), learned.int().argmax(-1) + 1, read).tolist()
         return [row[1:end] for row, end in zip(ids.tolist(), ends, strict=True)], None
+
+
+def target_losses(network: nn.Module, head: Head, batch: Batch) -> Tensor:
+    """[B] nats of each row's target, float64."""
+    return head.losses(network(batch), batch).sum(-1, dtype=torch.float64)
 
 
 LAYOUTS: dict[str, type[Layout]] = {"encoder-decoder": WithEncoder, "causal": FromLeftToRight}
