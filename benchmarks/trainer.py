@@ -87,7 +87,9 @@ def trained(settings: list[str], steps: int, *, our_loader: bool = False, their_
     model, optimizer, scheduler = Ours(), made.optimizer, made.scheduler
     loader = DataLoader(made.rows, batch_sampler=made.order, collate_fn=as_is)
     batch = next(iter(loader))
-    used = [made.rows[row] for rows in islice(made.order, steps) for row in rows]
+    drawn = (made.rows[row] for rows in made.order for row in rows)
+    width = batch["input_ids"].shape[1]  # the document's last row is shorter, and their collator pads none
+    used = list(islice((row for row in drawn if row["input_ids"].shape[1] == width), steps * len(batch["input_ids"])))
     blocks = datasets.Dataset.from_dict(
         {name: [row[name][0].tolist() for row in used] for name in ("input_ids", "labels")}  # type: ignore[literal-required]
     )

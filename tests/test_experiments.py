@@ -33,6 +33,7 @@ def test_the_experiments_were_found() -> None:
         "movie_reviews",
         "movie_reviews_masked",
         "multi30k",
+        "multi30k_best",
         "policyqa",
         "policyqa_masked",
         "scitldr",
@@ -42,6 +43,7 @@ def test_the_experiments_were_found() -> None:
         "shakespeare_char_gpu",
         "small_talk",
         "thucnews",
+        "thucnews_masked",
         "transformer_512",
     ]
 

@@ -80,6 +80,22 @@ def test_each_validation_continues_the_same_prompts(fit: Any, make: Any) -> None
     assert lm.network.training
 
 
+def test_each_task_of_a_mixture_writes_with_its_own_head(fit: Any, make: Any) -> None:
+    class Predecessor(Successor):
+        def logits(self, hidden: Tensor) -> Tensor:
+            return nn.functional.one_hot(hidden[..., 0].long() - 1, 256).float() * 6
+
+    heads = {"up": Successor(), "down": Predecessor()}
+    lm, shown, file = make(0.0)
+    shown.prompts = lambda: [Shown(text, [*text.encode()], member=name) for name in heads for text in ("mn", "x")]
+    lm.head = nn.ModuleDict(heads)
+    lm.head.of = lambda member: heads[member]
+    fit(lm, [shown], max_steps=1, val_check_interval=1)
+    assert file.getvalue().splitlines()[:4] == [
+        f"    │ {line}" for line in ("up: mnopqr", "up: xyz{|", "down: mnmlkj", "down: xwvut")
+    ]
+
+
 def test_the_draws_of_training_do_not_change(fit: Any, make: Any) -> None:
     # guards: samples drawn from the global generator, which would make a run depend on how often it shows a text
     def run(callbacks: bool) -> list[float]:

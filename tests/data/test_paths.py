@@ -76,3 +76,13 @@ def test_faults_are_told(path: str | dict[str, str] | None, message: str, tree: 
 def test_a_folder_with_other_files_says_which(tree: Path) -> None:
     with pytest.raises(UserError, match=r"without .parquet files; it has my_dev.txt.gz"):
         find(str(tree), (".parquet",))
+
+
+def test_what_runs_left_below_the_folder_is_not_data(tree: Path) -> None:
+    """`data.path=.` where a run before wrote outputs/ here; a run folder that is named itself is what is meant."""
+    run = tree / "plain" / "outputs" / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("manyheads:\n  schema: 1\n")
+    (run / "log.txt").write_text("a line")
+    assert names(find(str(tree / "plain"), (".txt",)).files) == {"train": ["latest.txt", "one.txt", "two.txt"]}
+    assert names(find(str(run), (".txt",)).files) == {"train": ["log.txt"]}

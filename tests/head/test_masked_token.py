@@ -97,7 +97,7 @@ def test_the_output_matrix_is_the_embedding() -> None:
 
 def test_transformers_has_the_same_loss_of_tokens_and_pairs() -> None:
     """BertForPreTraining, whose loss is the mean of its masked tokens plus the mean of its pairs; a row that is no pair
-    counts in neither."""
+    counts in neither. Here 5 tokens and 3 pairs."""
     torch.manual_seed(0)
     transformers = pytest.importorskip("transformers")
     oracle = transformers.BertForPreTraining(bert(16).config).eval()
@@ -107,7 +107,7 @@ def test_transformers_has_the_same_loss_of_tokens_and_pairs() -> None:
     labels[0, 3], labels[1, 0], labels[2, 8], labels[2, 1], labels[3, 2] = 5, 30, 0, 17, 9
     types, classes = (torch.arange(9) > 4).long().expand(4, 9), torch.tensor([0, 1, 1, IGNORE])
     predictions = oracle.cls.predictions
-    head = MaskedToken(dim=16, vocab_size=31, weight=oracle.bert.embeddings.word_embeddings.weight, next_sentence=True)
+    head = MaskedToken(dim=16, vocab_size=31, weight=oracle.bert.embeddings.word_embeddings.weight, pair_weight=5 / 3)
     head.load_state_dict(
         {
             "weight": predictions.decoder.weight,
@@ -135,10 +135,22 @@ def test_transformers_has_the_same_loss_of_tokens_and_pairs() -> None:
 
 def test_a_batch_without_a_pair_is_that_of_tokens_and_has_gradients() -> None:
     torch.manual_seed(0)
-    head = MaskedToken(dim=8, vocab_size=13, next_sentence=True)
+    head = MaskedToken(dim=8, vocab_size=13, pair_weight=2.0)
     hidden, labels = torch.randn(2, 5, 8), torch.full((2, 5), IGNORE)
     labels[0, 1] = 3
     objective = head.objective(hidden, Batch(labels=labels, classes=torch.full((2,), IGNORE)))
     assert objective.total.item() == objective.output.loss_sum.item() > 0
     objective.total.backward()
     assert all(parameter.grad is not None for parameter in head.parameters())
+
+
+def test_totals_of_micro_batches_add_up_to_that_of_the_batch() -> None:
+    """Guards a pair that weighs more where fewer tokens are hidden beside it: over ranks and micro-batches it must not."""
+    torch.manual_seed(0)
+    head = MaskedToken(dim=8, vocab_size=13, pair_weight=1.5)
+    hidden, labels = torch.randn(3, 5, 8), torch.full((3, 5), IGNORE)
+    labels[0, :4], labels[2, 1] = 3, 7
+    batch = Batch(labels=labels, classes=torch.tensor([0, IGNORE, 1]))
+    parts = [head.objective(hidden[i : i + 1], Batch(labels=labels[i : i + 1], classes=batch["classes"][i : i + 1])).total
+             for i in range(3)]  # fmt: skip
+    torch.testing.assert_close(head.objective(hidden, batch).total, torch.stack(parts).sum())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manyheads.errors import UserError
-from manyheads.run.find import find_runs, is_run_folder, newest_run, pick_run, run_not_set
+from manyheads.run.find import find_runs, newest_run, pick_run, run_not_set
 
 OLD, NEW, SWEPT = "2026-01-01_00-00-00-generation-tiny", "2026-01-03_00-00-00-generation-tiny", "2026-01-02_00-00-00"
 
@@ -16,6 +16,15 @@ def three(make_run: Callable[..., Path]) -> None:
     make_run(OLD, bpb=2.0)
     make_run("7", bpb=1.0, where=f"sweeps/{SWEPT}")
     make_run(NEW, bpb=3.0)
+
+
+def test_a_run_that_has_not_ended_has_the_steps_of_its_table(make_run: Callable[..., Path]) -> None:
+    """Guards a killed run, or one at work, that shows the steps of its start: none."""
+    for name, status in (("killed", "running"), ("fresh", "running"), ("ended", "done")):
+        run = make_run(name, status=status)
+        if name != "fresh":
+            (run / "metrics.csv").write_text("step,train/loss\n" + "".join(f"{i},0.5\n" for i in range(10, 9010, 10)))
+    assert {run.name: run.text("steps") for run in find_runs()} == {"killed": "9000", "fresh": "0", "ended": ""}
 
 
 @pytest.mark.usefixtures("three")
@@ -61,15 +70,6 @@ def test_states(make_run: Callable[..., Path]) -> None:
         os.utime(path, (1e9, 1e9))
     found = {run.name: run.status for run in find_runs()}
     assert found == {"a": "damaged", "b": "running", "c": "newer", "d": "silent", "e": "running"}
-
-
-def test_what_is_no_run_folder(make_run: Callable[..., Path]) -> None:
-    run = make_run("real")
-    assert is_run_folder(run)
-    Path("link").symlink_to(run)
-    Path("other").mkdir()
-    Path("other/config.yaml").write_text("somebody: else\n")
-    assert not any(is_run_folder(Path(name)) for name in ("link", "other", "absent", "outputs/runs/real/config.yaml"))
 
 
 @pytest.mark.usefixtures("three")

@@ -26,6 +26,7 @@ def error_of(overrides: list[str], conf: Path) -> str:
         (["lr=1"], "Did you mean optim.lr?"),
         (["model.lr=1"], "Did you mean optim.lr?"),
         (["model.dim.x=1"], "model.dim is a single value"),
+        (["data.path=x"], "data.path=x: the data chosen has no setting 'path'. Add data=text, which has it."),
         (["data=text"], "data.path is not set: add data.path=VALUE"),
         (["optim.lr"], "Write KEY=VALUE"),
         (["help"], "--help"),

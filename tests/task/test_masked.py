@@ -184,7 +184,8 @@ def test_pairs_are_masked_and_scored() -> None:
     task = make(PAIRED, next_sentence=True, mask_rate=0.5, seq_len=32)
     task.prepare()
     network = Encoder(vocab_size=258, dim=8, num_heads=2, num_layers=1, token_types=2)
-    head = MaskedToken(dim=8, vocab_size=258, next_sentence=task.found["head"]["next_sentence"])
+    assert task.found == {"head": {"pair_weight": 4.83}}  # half of the bytes, (16 + 10 + 3) / 3
+    head = MaskedToken(dim=8, vocab_size=258, pair_weight=task.found["head"]["pair_weight"])
     assert head.pair is not None
     with torch.no_grad():
         head.pair[2].bias.copy_(torch.tensor([100.0, 0.0]))

@@ -205,10 +205,10 @@ def test_a_monitored_output_is_read_while_training_and_others_only_then() -> Non
     assert told == {"topics": "val/accuracy", "text": "val/loss"}
 
 
-def test_samples_are_of_the_first_member_that_writes() -> None:
+def test_samples_are_of_each_member_that_writes() -> None:
     task = make()
     assert {shown.member for shown in task.prompts(2)} == {"text"}
-    assert task.question("abc") == [*b"abc"]
+    assert task.of("text").question("abc") == [*b"abc"]
     assert task.first_try == "predict {run} member=topics input.text=..."
 
 

@@ -81,7 +81,7 @@ def callbacks(
         keep: how many of those further checkpoints stay, the newest; None: all.
         patience: validations without an improvement of more than `min_delta` before training stops; None: never.
         min_delta: in the unit of the monitored metric.
-        samples: texts to write at each validation.
+        samples: texts to write at each validation; of a mixture, for each task that writes.
         sample_tokens: how long each of them may become.
         sample_prompt: what they begin with; None: the beginnings of validation texts.
         sample_temperature: what the logits of samples are divided by; 0: always the likeliest token.
@@ -173,8 +173,10 @@ def _prompts(task: Task, count: int, text: str | None) -> list[Shown]:
     found = task.prompts(count)
     if text is None or not found:
         return found
-    ids = task.question(text)
-    return [one._replace(prompt=text, **{"ids" if one.source is None else "source": ids}) for one in found]
+    return [
+        one._replace(prompt=text, **{"ids" if one.source is None else "source": task.of(one.member).question(text)})
+        for one in found
+    ]
 
 
 def check_averaging(kind: Kind | None, decay: float, start: float | None) -> RunningAverage | None:

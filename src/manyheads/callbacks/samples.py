@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -24,6 +25,7 @@ from manyheads.metric.diversity import Distinct1, Distinct2, Repetition
 from manyheads.model.regions import is_compiled
 
 if TYPE_CHECKING:
+    from manyheads.lm import LM
     from manyheads.task.base import Shown
     from manyheads.tokenizer.base import Tokenizer
 
@@ -91,11 +93,12 @@ class Samples(pl.Callback):
             texts = self._continue(pl_module)
         if not trainer.is_global_zero:
             return
-        for prompt, text in zip(self._prompts, texts, strict=True):
-            for line in sample_lines(prompt.prompt, text, self.console.width, self.console.encoding):
+        asked = [one.prompt if one.member is None else f"{one.member}: {one.prompt}" for one in self._prompts]
+        for prompt, text in zip(asked, texts, strict=True):
+            for line in sample_lines(prompt, text, self.console.width, self.console.encoding):
                 self.console.print(line, soft_wrap=True)
         self._score(trainer, texts)
-        rows = [[trainer.global_step, prompt.prompt, text] for prompt, text in zip(self._prompts, texts, strict=True)]
+        rows = [[trainer.global_step, prompt, text] for prompt, text in zip(asked, texts, strict=True)]
         for logger in trainer.loggers:
             if isinstance(logger, LogsTexts):
                 logger.log_text("samples", columns=["step", "prompt", "text"], data=rows, step=trainer.global_step)
@@ -113,22 +116,24 @@ class Samples(pl.Callback):
     def _continue(self, pl_module: pl.LightningModule) -> list[str]:
         lm = as_lm(pl_module)
         # every length of the cache would be compiled anew
-        prompts = self._prompts or []
-        member = prompts[0].member if prompts else None
-        head = lm.head if member is None else lm.head.of(member)
-        sources = [prompt.source for prompt in prompts if prompt.source is not None]
         with torch.compiler.set_stance("force_eager") if is_compiled(lm.network) else contextlib.nullcontext():
-            rows = generate(
-                lm.network,
-                head,
-                [prompt.ids for prompt in prompts],
-                sources=sources or None,
-                end_id=self.tokenizer.end_id,
-                max_new_tokens=self.max_new_tokens,
-                sampling=self.sampling,
-                seed=self.seed,
-                on_token=lambda row, token: token in prompts[row].ends,
-            )
+            members = groupby(self._prompts or [], lambda prompt: prompt.member)
+            return [text for member, found in members for text in self._written(lm, member, list(found))]
+
+    def _written(self, lm: LM, member: str | None, prompts: Sequence[Shown]) -> list[str]:
+        """By the head of one task."""
+        sources = [prompt.source for prompt in prompts if prompt.source is not None]
+        rows = generate(
+            lm.network,
+            lm.head if member is None else lm.head.of(member),
+            [prompt.ids for prompt in prompts],
+            sources=sources or None,
+            end_id=self.tokenizer.end_id,
+            max_new_tokens=self.max_new_tokens,
+            sampling=self.sampling,
+            seed=self.seed,
+            on_token=lambda row, token: token in prompts[row].ends,
+        )
         return [self.tokenizer.decode(row) for row in rows]
 
 

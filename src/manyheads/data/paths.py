@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from manyheads.data.source import SPLITS
 from manyheads.errors import UserError, did_you_mean
+from manyheads.stamp import is_run_folder
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 ALIASES = {
@@ -39,7 +40,7 @@ def find(path: Paths | Mapping[str, Paths] | None, suffixes: Sequence[str]) -> F
     """The files that `data.path` names: a file, folder or glob, several of those, or a mapping of splits to those.
 
     Unless it is a mapping, a file belongs to the split that its name, or a folder's name below the one given, says; all
-    are train when none does. Empty files are passed over. Raises UserError when there is none, for all or for a split.
+    are train when none does. Empty files, and run folders below a folder, are passed over. Raises UserError when there is none, for all or for a split.
     """
     if not path and not isinstance(path, Mapping):  # empty: a variable that the shell did not know
         raise UserError(
@@ -110,7 +111,8 @@ def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     # a folder that cannot be read must not pass for an empty one
     inside = []
     for top, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not _hidden(name)]
+        # what a run left below a folder of data (`data.path=.` beside outputs/) is not data
+        folders[:] = [name for name in folders if not _hidden(name) and not is_run_folder(Path(top, name))]
         inside += [Path(top, name) for name in names if not _hidden(name)]
     inside = sorted(file for file in inside if file.is_file())
     found = [file for file in inside if suffix_of(file) in suffixes]

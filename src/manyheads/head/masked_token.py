@@ -27,10 +27,11 @@ class MaskedToken(TokenHead):
         transform: a layer of width D, GELU and a LayerNorm before the output matrix (`get_masked_lm_output` of
             run_pretraining.py, github.com/google-research/bert).
         init_std: standard deviation of own weights at the start (BERT's 0.02).
-        next_sentence: whether training also tells from a row's first state, through a layer of width D with tanh, whether the
-            second of its two texts follows on the first (`get_next_sentence_output` there); the task sets it. Each batch's
-            total is the mean loss of its tokens plus the mean loss of its pairs, times its count of tokens: over several
-            micro-batches or ranks, losses of pairs count by the tokens beside them. Logged as `train/next_sentence_loss`.
+        pair_weight: what the loss of a pair weighs beside that of one hidden token, in training, where it is also told from a
+            row's first state, through a layer of width D with tanh, whether the second of its two texts follows on the first
+            (`get_next_sentence_output` there); 0: it is not. The task sets it. With as many hidden tokens as a pair has, it is
+            BERT's sum of the two means; as a constant it makes each batch's total a plain sum, the same over any micro-batches
+            and ranks. Logged, without the weight, as `train/next_sentence_loss`.
 
     Validation and test always score the loss of tokens, and `train/loss` is that loss too.
     """
@@ -50,7 +51,7 @@ class MaskedToken(TokenHead):
         bias: bool = True,
         transform: bool = True,
         init_std: float = 0.02,
-        next_sentence: bool = False,
+        pair_weight: float = 0.0,
     ) -> None:
         super().__init__(dim=dim, vocab_size=vocab_size, weight=weight, bias=bias, init_std=init_std)
         self.transform = (
@@ -61,7 +62,8 @@ class MaskedToken(TokenHead):
             assert isinstance(dense, nn.Linear)
             nn.init.normal_(dense.weight, std=init_std)
             nn.init.zeros_(dense.bias)
-        self.pair = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 2)) if next_sentence else None
+        self.pair_weight = pair_weight
+        self.pair = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 2)) if pair_weight else None
         for layer in () if self.pair is None else (self.pair[0], self.pair[2]):
             assert isinstance(layer, nn.Linear)
             nn.init.normal_(layer.weight, std=init_std)
@@ -83,8 +85,7 @@ class MaskedToken(TokenHead):
         classes = batch["classes"]
         loss = F.cross_entropy(self._pair_logits(hidden), classes, ignore_index=IGNORE, reduction="sum")
         pairs = HeadOutput(loss, (classes != IGNORE).sum())
-        total = output.loss_sum + loss * (output.count / pairs.count.clamp(min=1))
-        return Objective(total, output, {"next_sentence_loss": pairs})
+        return Objective(output.loss_sum + self.pair_weight * loss, output, {"next_sentence_loss": pairs})
 
     def pairs_told(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """[B] bool each: whether the class of a pair is told, and whether the row is a pair."""
@@ -93,7 +94,7 @@ class MaskedToken(TokenHead):
 
     def _pair_logits(self, hidden: Tensor) -> Tensor:
         """[B, 2]"""
-        assert self.pair is not None, "the task sets next_sentence of the head where it makes pairs"
+        assert self.pair is not None, "the task sets pair_weight of the head where it makes pairs"
         logits = self.pair(hidden[:, 0])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

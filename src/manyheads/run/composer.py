@@ -101,6 +101,15 @@ class Composer:
         paths = [word for word in overrides if word.startswith("hydra.searchpath=")]
         return list(self.loader.get_group_options(group, config_name=None, overrides=paths))
 
+    def choices_with(self, group: str, setting: str) -> list[str]:
+        """The choices of a group whose own yaml, or the signature of its target, has a setting."""
+        found = {name: self.loader.repository.load_config(f"{group}/{name}") for name in self.choices_of(group)}
+        return [
+            name
+            for name, yaml_of in found.items()
+            if yaml_of and isinstance(yaml_of.config, DictConfig) and setting in settings_of(yaml_of.config)
+        ]
+
     def groups(self) -> list[str]:
         """The groups of the config tree, Hydra's own left out."""
         return [name for name in self.loader.list_groups("") if name != "hydra"]

@@ -12,9 +12,11 @@ from typing import Any
 
 from manyheads.errors import UserError, did_you_mean
 from manyheads.run.results import Results, numbers, read_results
+from manyheads.stamp import is_run_folder
 
 OUTPUTS = Path("outputs")
 _QUIET_SECONDS = 15 * 60  # a run that has written nothing for so long may have been killed
+_TAIL_BYTES = 1 << 16  # of metrics.csv: several rows
 _STAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
 _WRITTEN = ("train.log", "metrics.csv", "results.json", "config.yaml", "checkpoints")
 
@@ -35,15 +37,6 @@ class Run:
         """An entry of the results' `run` part as text; "" when it is absent."""
         value: Any = self.results["run"].get(key) if self.results else None
         return "" if value is None else str(value)
-
-
-def is_run_folder(path: Path) -> bool:
-    """Whether a folder is one that a run of ours made: it holds a config.yaml with our stamp. A link is none."""
-    config = path / "config.yaml"
-    if path.is_symlink() or not path.is_dir() or config.is_symlink() or not config.is_file():
-        return False
-    with config.open("rb") as file:
-        return file.read(4096).startswith(b"manyheads:")
 
 
 def find_runs(root: Path = OUTPUTS) -> list[Run]:
@@ -80,9 +73,22 @@ def read_run(path: Path, name: str) -> Run:
             status = "running"
     except OSError as error:
         note = str(error)
+    if results is not None and status == "running":  # results.json has the steps of a run that ended
+        results["run"]["steps"] = max(results["run"].get("steps") or 0, _last_step(path / "metrics.csv"))
     if status == "running" and time.time() - last_written(path) > _QUIET_SECONDS:
         status = "silent"
     return Run(path, name, status, _started(path, results), results, note, numbers(results) if results else {})
+
+
+def _last_step(path: Path) -> int:
+    """The first number of a table's last row; 0 when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
+            firsts = [line.partition(b",")[0] for line in file.read().splitlines()[1:]]  # the first may be half a line
+    except OSError:
+        return 0
+    return max((int(first) for first in firsts if first.isdigit()), default=0)
 
 
 def last_written(path: Path) -> float:

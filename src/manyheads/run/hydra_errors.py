@@ -113,6 +113,10 @@ def _unknown(error: BaseException, overrides: list[str], composer: Composer | No
         return f"{word}: no choice of {found.missing} is made. Add {found.missing}=CHOICE."
     names = sorted({*found.names, *groups} - {"hydra"})
     place = f"{found.parent} has no setting {found.missing!r}" if found.parent else f"there is no key {found.missing!r}"
+    others = composer.choices_with(found.parent, found.missing) if composer else []
+    if others:
+        add = f"{' or '.join(f'{found.parent}={name}' for name in others)}, which ha{'ve' if others[1:] else 's'} it"
+        return f"{word}: the {found.parent} chosen has no setting {found.missing!r}. Add {add}."
     return f"{word}: {place}.{_suggest(found, names)}"
 
 

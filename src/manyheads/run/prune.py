@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from manyheads.run.find import Run, is_run_folder, last_written
+from manyheads.run.find import Run, last_written
 from manyheads.run.table import sort_runs
+from manyheads.stamp import is_run_folder
 
 DAY = 24 * 3600.0
 

@@ -208,6 +208,10 @@ class Task(pl.LightningDataModule, ABC):
         """What samples are written from, of the validation split: the same ones every time; none where nothing is written."""
         return []
 
+    def of(self, member: str | None) -> Task:
+        """The member of that name of a mixture; a single task is its own."""
+        return self
+
     def question(self, text: str) -> list[int]:
         """The tokens of a text of the user's, for a sample to be written from."""
         return self.tokenizer.encode(text)

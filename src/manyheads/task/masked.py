@@ -54,9 +54,9 @@ class Masked(AlteredTexts):
         pseudo_perplexity_texts: of how many texts, the first ones of a split, the pseudo-perplexity is taken at the end, each up
             to `seq_len` tokens; it reads each row once for every token. 0: none, as with `next_sentence`.
         next_sentence: whether rows are pairs of texts, of which the network also learns to tell whether the second follows on
-            the first (Devlin et al. 2019, section 3.1 and appendix A.2): see `Pairs`. They are not packed. The head gets the
-            two classes; what it learns is the mean loss of hidden tokens plus that of pairs, in each batch. The loss of
-            validation and test is that of hidden tokens, in the second texts too.
+            the first (Devlin et al. 2019, section 3.1 and appendix A.2): see `Pairs`. They are not packed. A pair weighs as
+            much as the tokens that are hidden in a row on average, so that what is learned is the mean loss of hidden tokens
+            plus that of pairs. The loss of validation and test is that of hidden tokens, in the second texts too.
         top_k: how many tokens `predict` tells of each mask, the likeliest first.
 
     Raises:
@@ -157,7 +157,13 @@ class Masked(AlteredTexts):
 
     @property
     def found(self) -> dict[str, dict[str, Any]]:
-        return {"head": {"next_sentence": self.next_sentence}}
+        return {"head": {"pair_weight": self._hidden_in_a_row() if self.next_sentence else 0.0}}
+
+    def _hidden_in_a_row(self) -> float:
+        """How many tokens of a row of train are hidden, on average; 1 where none is."""
+        assert isinstance(self.alter, Masking)
+        tokens = float(self.scored_segments("train").length.mean()) - 1  # but the end token
+        return round(self.alter.rate * tokens, 2) or 1.0
 
     @property
     def outputs(self) -> Masked | None:

@@ -179,16 +179,13 @@ class Mixture(Task):
         return found
 
     def prompts(self, count: int) -> list[Shown]:
-        """Those of the first member that writes."""
-        for name, member in self.members.items():
-            if found := member.prompts(count):
-                return [shown._replace(member=name) for shown in found]
-        return []
+        """As many of each member that writes."""
+        return [shown._replace(member=name) for name, one in self.members.items() for shown in one.prompts(count)]
 
-    def question(self, text: str) -> list[int]:
-        """The tokens of a text of the user's for the member that writes."""
-        name = next((shown.member for shown in self.prompts(1)), None)
-        return super().question(text) if name is None else self.members[name].question(text)
+    def of(self, member: str | None) -> Task:
+        """The member of that name."""
+        assert member is not None, "a sample of a mixture says of which member it is"
+        return self.members[member]
 
     def read(self, network: nn.Module, head: Head, batch: Batch, hidden: Tensor) -> Sequence[Any] | None:
         """What the batch's member reads; None where it reads nothing, or not while training."""
