@@ -28,10 +28,12 @@ def test_the_experiments_were_found() -> None:
     """A glob that finds nothing would make the test below pass."""
     assert EXPERIMENTS == [
         "ag_news",
+        "ag_news_bag",
         "ag_news_masked",
         "byte_level",
         "movie_reviews",
         "movie_reviews_masked",
+        "movie_reviews_textcnn",
         "multi30k",
         "multi30k_best",
         "policyqa",

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from manyheads.batch import Batch
-from manyheads.decoding.cache import Cache, RereadingCache, SourceCache, StateCache, causal_mask
+from manyheads.decoding.cache import Cache, RereadingCache, SourceCache, StateCache, TokenCache, causal_mask
 
 
 def test_keys_and_values_lie_one_after_the_other() -> None:
@@ -144,16 +144,28 @@ def test_a_source_that_was_never_brought_is_our_own_mistake() -> None:
         SourceCache(num_layers=1, batch_size=1, max_len=1).of_source(0)
 
 
-def test_states_are_those_of_their_rows_and_begin_anew_at_position_0() -> None:
+def test_states_are_those_of_their_rows() -> None:
     cache = StateCache(batch_size=3, max_len=3)
-    assert cache.before(None) is None
+    assert cache.states is None
     hidden = torch.tensor([1.0, 2, 3]).view(1, 3, 1).expand(2, 3, 4)
     cache.put((hidden, -hidden), 2)
     assert (cache.length, cache.num_bytes) == (2, 2 * 2 * 3 * 4 * 4)
     cache.keep(torch.tensor([2, 0, 2]))
-    before = cache.before(torch.tensor([[5], [0], [1]]))
-    assert before is not None
-    assert [state[1, :, 3].tolist() for state in before] == [[3, 0, 3], [-3, 0, -3]]
-    assert cache.before(None) is cache.states
+    assert cache.states is not None
+    assert [state[1, :, 3].tolist() for state in cache.states] == [[3, 1, 3], [-3, -1, -3]]
     with pytest.raises(AssertionError, match="is for 3 positions, 4 were read"):
-        cache.put(before, 2)
+        cache.put(cache.states, 2)
+
+
+def test_a_window_of_tokens_stays_with_its_rows() -> None:
+    cache = TokenCache(batch_size=2, max_len=5, kept=3)
+    assert cache.before(torch.tensor([[1, 2], [3, 4]])).tolist() == [[0, 0, 0, 1, 2], [0, 0, 0, 3, 4]]
+    assert (cache.length, cache.num_bytes) == (2, 2 * 3 * 8)
+    cache.keep(torch.tensor([1, 0, 1]))
+    assert cache.before(torch.tensor([[5, 6], [7, 8], [9, 9]])).tolist() == [
+        [0, 3, 4, 5, 6],
+        [0, 1, 2, 7, 8],
+        [0, 3, 4, 9, 9],
+    ]
+    with pytest.raises(AssertionError, match="is for 5 positions, 6 were read"):
+        cache.before(torch.zeros(3, 2, dtype=torch.long))

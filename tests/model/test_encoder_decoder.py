@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.decoding.generate import generate
 from manyheads.errors import UserError
-from manyheads.head.next_token import NextToken
 from manyheads.model.encoder_decoder import EncoderDecoder
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -45,46 +43,10 @@ def same(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", OPTIONS)
-def test_padding_of_a_source_is_never_seen(name: str) -> None:
-    """States and gradients: more padding, or other tokens in it, change nothing, and a row alone without any is the same."""
-    net, texts = network(**OPTIONS[name]), torch.randint(0, 20, (3, 5))
-    plain, wide = source(7, 4, 1), source(7, 4, 1, width=11, padding=3)
-    found = net(Batch(input_ids=texts, **plain))
-    same(net(Batch(input_ids=texts, **wide)), found)
-    found.square().sum().backward()
-    gradients = [parameter.grad for parameter in net.parameters()]
-    net.zero_grad()
-    for row, length in enumerate((7, 4, 1)):
-        alone = net(Batch(input_ids=texts[row : row + 1], source_ids=plain["source_ids"][row : row + 1, :length]))
-        same(alone[0], found[row])
-        alone.square().sum().backward()
-    for parameter, gradient in zip(net.parameters(), gradients, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-8, atol=1e-8)
-
-
 def test_padding_changes_float32_logits_by_rounding_alone() -> None:
     net, texts = network(init_std=0.05).float(), torch.randint(0, 20, (2, 5))
     found, wide = (net(Batch(input_ids=texts, **source(6, 3, width=width))) for width in (6, 40))
     torch.testing.assert_close(wide, found, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-def test_a_text_sees_no_token_ahead_and_all_of_its_own_source(name: str) -> None:
-    net, texts, given = network(**OPTIONS[name]), torch.randint(0, 20, (2, 6)), source(5, 5)
-    before = net(Batch(input_ids=texts, **given))
-    changed = texts.clone()
-    changed[0, 3] = (texts[0, 3] + 1) % 20
-    after = net(Batch(input_ids=changed, **given))
-    same(after[0, :3], before[0, :3])
-    same(after[1], before[1])
-    assert not torch.allclose(after[0, 3:], before[0, 3:], atol=1e-3)
-    for place in (0, 4):  # each end: the encoder looks both ways
-        other = given["source_ids"].clone()
-        other[0, place] = (other[0, place] + 1) % 20
-        after = net(Batch(input_ids=texts, source_ids=other))
-        assert (after[0] - before[0]).abs().amax(-1).min() > 1e-3
-        same(after[1], before[1])
 
 
 def test_the_order_of_a_source_counts_where_it_has_places() -> None:
@@ -92,83 +54,6 @@ def test_the_order_of_a_source_counts_where_it_has_places() -> None:
         net, text = network(**OPTIONS[name]), torch.tensor([[3, 4]])
         one, other = (net(Batch(input_ids=text, source_ids=torch.tensor([ids]))) for ids in ([5, 6, 7], [7, 6, 5]))
         assert torch.allclose(one, other, atol=1e-6) is not sees
-
-
-def test_an_empty_source_has_numbers_and_leaves_the_others_as_they_are() -> None:
-    net, texts, given = network(), torch.randint(0, 20, (2, 3)), source(4, 0)
-    found = net(Batch(input_ids=texts, **given))
-    assert found.isfinite().all()
-    same(found[:1], net(Batch(input_ids=texts[:1], source_ids=given["source_ids"][:1])))
-
-
-@pytest.mark.parametrize("light", [True, False])
-@pytest.mark.parametrize("pieces", [[1] * 7, [3, 1, 1, 2]])
-@pytest.mark.parametrize("name", OPTIONS)
-def test_cached_pieces_are_the_whole_row(name: str, pieces: list[int], light: bool) -> None:
-    """Only the first piece brings the sources; with the modules and with what stands for them in decoding."""
-    net, texts, given = network(**OPTIONS[name]), torch.randint(0, 20, (3, 7)), source(5, 2, 8)
-    read, cache = net.for_decoding() if light else net, net.new_cache(3, 7)
-    assert isinstance(read, nn.Module) is not light
-    with torch.inference_mode():
-        found = []
-        for piece in texts.split(pieces, 1):
-            found.append(read(Batch(input_ids=piece, **({} if found else given)), cache))
-        same(torch.cat(found, 1), net(Batch(input_ids=texts, **given)))
-    assert cache.length == 7
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-def test_left_padded_texts_with_a_cache_are_each_alone(name: str) -> None:
-    net, given, pads = network(**OPTIONS[name]), source(5, 2), [0, 2]
-    texts = torch.randint(0, 20, (2, 6))
-    places = torch.arange(6) - torch.tensor(pads)[:, None]
-    prompt = Batch(input_ids=texts[:, :5], positions=places.clamp(min=0)[:, :5], segments=(places >= 0).long()[:, :5])
-    cache = net.new_cache(2, 6)
-    with torch.inference_mode():
-        first = net(prompt | given, cache)
-        last = net(Batch(input_ids=texts[:, 5:], positions=places[:, 5:]), cache)
-        for row, pad in enumerate(pads):
-            alone = Batch(input_ids=texts[row : row + 1, pad:], **source(5, 2))
-            alone |= {key: value[row : row + 1] for key, value in given.items()}
-            same(torch.cat((first, last), 1)[row, pad:], net(alone)[0])
-
-
-def test_a_cache_keeps_rows_with_their_sources_also_twice() -> None:
-    """Beams: rows 2, 0, 0 go on, each with its own continuation."""
-    net, texts, given = network(), torch.randint(0, 20, (3, 4)), source(5, 2, 8)
-    rows, new = torch.tensor([2, 0, 0]), torch.tensor([[1], [2], [3]])
-    cache = net.new_cache(3, 5)
-    with torch.inference_mode():
-        net(Batch(input_ids=texts, **given), cache)
-        cache.keep(rows)
-        found = net(Batch(input_ids=new), cache)
-        whole = Batch(input_ids=torch.cat((texts[rows], new), 1), **{key: value[rows] for key, value in given.items()})
-        same(found, net(whole)[:, -1:])
-
-
-@pytest.mark.parametrize("context", [None, 6])
-@pytest.mark.parametrize("name", OPTIONS)
-def test_greedy_text_of_ragged_sources_is_each_alone_with_and_without_a_cache(name: str, context: int | None) -> None:
-    net = network(**OPTIONS[name]).float()
-    head = NextToken(dim=16, vocab_size=20, init_std=0.5, bias=True)
-    with torch.no_grad():
-        head.get_parameter("bias")[0] = -2.0  # no text ends before its time
-    prompts, sources = [[3, 5], [], [11], [3, 5]], [[4, 8, 15, 16], [9], [], [19, 18, 17, 2, 3, 7]]
-    settings: dict[str, Any] = {"end_id": 0, "max_new_tokens": 10, "context": context}
-    found = generate(net, head, prompts, sources=sources, **settings)
-    assert found == generate(net, head, prompts, sources=sources, use_cache=False, **settings)
-    alone = [generate(net, head, [p], sources=[s], **settings)[0] for p, s in zip(prompts, sources, strict=True)]
-    assert found == alone
-    assert found[0] != found[3] or context  # the same prompt, of another source
-    assert max(map(len, found)) == 10
-
-
-def test_packed_texts_of_one_source_are_each_alone() -> None:
-    net, given = network(), source(5)
-    texts = torch.tensor([[1, 2, 3, 4, 5]])
-    packed = Batch(input_ids=texts, positions=torch.tensor([[0, 1, 2, 0, 1]]), segments=torch.tensor([[1, 1, 1, 2, 2]]))
-    found = net(packed | given)
-    same(found, torch.cat([net(Batch(input_ids=part, **given)) for part in texts.split([3, 2], 1)], 1))
 
 
 def test_bfloat16_by_autocast_and_in_full_stays_near() -> None:

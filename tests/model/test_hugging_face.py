@@ -10,11 +10,17 @@ from torch import Tensor, nn
 from manyheads.batch import Batch
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
+from manyheads.model.bag_of_embeddings import BagOfEmbeddings
 from manyheads.model.decoder import Decoder
 from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
+from manyheads.model.feedforward import Feedforward
+from manyheads.model.gru import GRU
 from manyheads.model.hugging_face import from_hugging_face, to_hugging_face
+from manyheads.model.linear_attention import LinearAttention
 from manyheads.model.lstm import LSTM
+from manyheads.model.rnn import RNN
+from manyheads.model.seq2seq_lstm import Seq2SeqLSTM
 
 LLAMA = {"vocab_size": 23, "dim": 24, "num_layers": 2, "num_heads": 4}
 GPT2 = LLAMA | {
@@ -233,7 +239,13 @@ def test_what_cannot_be_read_is_refused_by_name() -> None:
 OTHERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "EncoderDecoder": (EncoderDecoder, LLAMA | {"positions": "learned", "max_positions": 16, "num_encoder_layers": 1}),
     "Encoder": (Encoder, LLAMA | {"token_types": 2, "embedding_norm": True, "norm_position": "post"}),
-    "LSTM": (LSTM, {"vocab_size": 23, "dim": 24, "hidden": 20, "dropout": 0.1}),
+    "Seq2SeqLSTM": (Seq2SeqLSTM, {"vocab_size": 23, "dim": 24, "hidden": 20, "num_layers": 2}),
+    "LinearAttention": (LinearAttention, {"vocab_size": 23, "dim": 24, "num_heads": 3, "num_layers": 2}),
+    "LSTM": (LSTM, {"vocab_size": 23, "dim": 24, "hidden": 20, "dropout": 0.1, "forget_bias": 0.5}),
+    "GRU": (GRU, {"vocab_size": 23, "dim": 24, "hidden": 20, "bidirectional": True}),
+    "RNN": (RNN, {"vocab_size": 23, "dim": 24, "hidden": 20}),
+    "Feedforward": (Feedforward, {"vocab_size": 23, "dim": 24, "window": 3, "hidden": 20}),
+    "BagOfEmbeddings": (BagOfEmbeddings, {"vocab_size": 23, "dim": 24, "buckets": 50}),
 }
 
 
@@ -257,6 +269,6 @@ def test_a_network_that_is_not_known_is_named() -> None:
     config, tensors = to_hugging_face(*model(OWN[0]))
     with pytest.raises(
         UserError,
-        match=r"architectures=Rnn is no network of manyheads, only Decoder, EncoderDecoder, Encoder, LSTM are",
+        match=r"architectures=Rnn is no network of manyheads, only Decoder, EncoderDecoder, Encoder, LSTM, GRU, RNN, Feedforward, BagOfEmbeddings, Seq2SeqLSTM, LinearAttention are",
     ):
         from_hugging_face(config | {"architectures": ["Rnn"]}, tensors)

@@ -12,9 +12,13 @@ from torch import nn
 from manyheads.batch import Batch
 from manyheads.decoding.cache import Cache
 from manyheads.head.next_token import NextToken
+from manyheads.model.bag_of_embeddings import BagOfEmbeddings
 from manyheads.model.decoder import Decoder
 from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
+from manyheads.model.feedforward import Feedforward
+from manyheads.model.gru import GRU
+from manyheads.model.linear_attention import LinearAttention
 from manyheads.model.lstm import LSTM
 from manyheads.model.memory import (
     activation_bytes,
@@ -26,7 +30,11 @@ from manyheads.model.memory import (
     sources,
     weight_bytes,
 )
+from manyheads.model.recurrent import Recurrent
 from manyheads.model.regions import recompute_blocks
+from manyheads.model.rnn import RNN
+from manyheads.model.seq2seq_lstm import Seq2SeqLSTM
+from manyheads.model.textcnn import TextCNN
 from manyheads.optim.adam import adam
 from manyheads.optim.adamw import adamw
 from manyheads.optim.lion import lion
@@ -269,12 +277,13 @@ def test_an_encoder_has_activations_and_no_cache() -> None:
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_an_lstm_has_activations_and_states(both: bool) -> None:
-    """Near to what is left and to what autograd saves, whole rows or packed ones. States: hidden and cell ones of 2 layers,
-    64 wide, 4 bytes a number, whatever the length."""
+@pytest.mark.parametrize(("kind", "states"), [(LSTM, 2), (GRU, 1), (RNN, 1)])
+def test_a_recurrent_network_has_activations_and_states(kind: type[Recurrent], states: int, both: bool) -> None:
+    """Near to what is left and to what autograd saves, whole rows or packed ones. States: hidden ones, and cells of an LSTM, of
+    2 layers, 64 wide, 4 bytes a number, whatever the length."""
 
-    def build() -> tuple[LSTM, NextToken]:
-        network = LSTM(vocab_size=40, dim=48, hidden=64, bidirectional=both, dropout=0.1)
+    def build() -> tuple[Recurrent, NextToken]:
+        network = kind(vocab_size=40, dim=48, hidden=64, bidirectional=both, dropout=0.1)
         return network, NextToken(dim=48, vocab_size=40, weight=network.output_weight)
 
     told = activation_bytes(build, batch_size=3, seq_len=64)
@@ -283,4 +292,26 @@ def test_an_lstm_has_activations_and_states(both: bool) -> None:
         data = rows(3, 64) if cut else Batch(input_ids=rows(3, 64)["input_ids"], labels=rows(3, 64)["labels"])
         assert told == pytest.approx(saved_bytes(*build(), data, None), rel=0.2)
     for length in (1, 17):
-        assert cache_bytes(build, batch_size=3, seq_len=length) == (None if both else 3 * 2 * 2 * 64 * 4)
+        assert cache_bytes(build, batch_size=3, seq_len=length) == (None if both else states * 3 * 2 * 64 * 4)
+
+
+OTHERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "window": (Feedforward, {"hidden": 48, "window": 3, "num_layers": 2, "dropout": 0.1}),
+    "bag": (BagOfEmbeddings, {"buckets": 50}),
+    "convolution": (TextCNN, {"filters": 16}),
+    "recurrent with attention": (Seq2SeqLSTM, {"hidden": 32}),
+    "linear attention": (LinearAttention, {"num_heads": 2, "num_layers": 2, "chunk": 16}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_families_have_the_activations_that_are_left(name: str) -> None:
+    kind, settings = OTHERS[name]
+
+    def build() -> tuple[Any, NextToken]:
+        network = kind(vocab_size=40, dim=32, **settings)
+        return network, NextToken(dim=network.dim, vocab_size=40, weight=network.output_weight)
+
+    told = activation_bytes(build, batch_size=3, seq_len=48)
+    assert told == pytest.approx(live_bytes(*build(), 3, 48), rel=0.15)
+    assert (cache_bytes(build, batch_size=3, seq_len=48) is None) is (build()[0].kind == "bidirectional")

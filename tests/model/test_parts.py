@@ -13,13 +13,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from manyheads.batch import Batch
 from manyheads.build import CONF_DIR
 from manyheads.head.next_token import NextToken
+from manyheads.model.bag_of_embeddings import BagOfEmbeddings
 from manyheads.model.decoder import Decoder
 from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
+from manyheads.model.feedforward import Feedforward
+from manyheads.model.gru import GRU
+from manyheads.model.linear_attention import LinearAttention
 from manyheads.model.lstm import LSTM
 from manyheads.model.memory import sources
 from manyheads.model.parts import Count, count_flops, count_parameters
+from manyheads.model.recurrent import Recurrent
 from manyheads.model.regions import recompute_blocks
+from manyheads.model.rnn import RNN
+from manyheads.model.seq2seq_lstm import Seq2SeqLSTM
+from manyheads.model.textcnn import TextCNN
 
 GRID: list[dict[str, Any]] = [
     {},
@@ -204,16 +212,49 @@ def test_an_encoder_as_torch_counts(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_an_lstm_by_hand(both: bool) -> None:
-    """Two layers of H = 8 over D = 16: four gates, each a matrix from below, one from before and two biases; then the
+@pytest.mark.parametrize(("kind", "gates"), [(LSTM, 4), (GRU, 3), (RNN, 1)])
+def test_a_recurrent_network_by_hand(kind: type[Recurrent], gates: int, both: bool) -> None:
+    """Two layers of H = 8 over D = 16: so many gates, each a matrix from below, one from before and two biases; then the
     projection and the output matrix."""
-    network = LSTM(vocab_size=40, dim=16, hidden=8, bidirectional=both)
+    network = kind(vocab_size=40, dim=16, hidden=8, bidirectional=both)
     whole = nn.ModuleDict({"network": network, "head": NextToken(dim=16, vocab_size=40, weight=network.output_weight)})
     directions = 1 + both
-    matrices = directions * 4 * (8 * 16 + 8 * 8 + 8 * 8 * directions + 8 * 8)
+    matrices = directions * gates * (8 * 16 + 8 * 8 + 8 * 8 * directions + 8 * 8)
     projection = 0 if both else 8 * 16
     found = {part: count.total for part, count in count_parameters(whole).items()}
-    parts = {"embedding": 640, "recurrent": matrices + directions * 2 * 4 * 2 * 8, "projection": projection}
+    parts = {"embedding": 640, "recurrent": matrices + directions * 2 * gates * 2 * 8, "projection": projection}
     assert found == {part: number for part, number in parts.items() if number}
     assert count_flops(whole, 12).forward == 2 * (matrices + projection + 16 * 40)
     assert count_flops(whole, 12).training == 6 * (matrices + projection + 16 * 40)
+
+
+OTHERS: dict[str, tuple[type[Any], dict[str, Any], bool]] = {
+    "window": (Feedforward, {"hidden": 24, "window": 3, "num_layers": 2}, True),
+    "bag": (BagOfEmbeddings, {"buckets": 50}, True),
+    "convolution": (TextCNN, {"filters": 8}, True),
+    "recurrent with attention": (Seq2SeqLSTM, {"hidden": 8}, False),
+    "linear attention": (LinearAttention, {"num_heads": 2, "num_layers": 2}, False),
+}
+"""With whether torch's counter knows all of its products."""
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_families_have_no_part_without_a_name(name: str) -> None:
+    kind, settings, counted = OTHERS[name]
+    network = kind(vocab_size=40, dim=16, **settings)
+    whole = nn.ModuleDict(
+        {"network": network, "head": NextToken(dim=network.dim, vocab_size=40, weight=network.output_weight)}
+    )
+    parts, found = count_parameters(whole), count_flops(whole, 12)
+    assert "other" not in parts
+    assert sum(count.total for count in parts.values()) == sum(p.numel() for p in whole.parameters())
+    if counted:
+        assert found.forward == flops_by_torch(whole, training=False)
+
+
+def test_linear_attention_by_hand() -> None:
+    """D = 16 and K = 8: five matrices of the layer, one of its gates, k v and q S; three of SwiGLU; the output matrix."""
+    network = LinearAttention(vocab_size=40, dim=16, num_heads=2, num_layers=3, ff_dim=24)
+    whole = nn.ModuleDict({"network": network, "head": NextToken(dim=16, vocab_size=40, weight=network.output_weight)})
+    layer = 2 * (5 * 16 * 16 + 16 * 2) + 4 * 16 * 8 + 2 * 3 * 16 * 24
+    assert count_flops(whole, 12).forward == 3 * layer + 2 * 16 * 40

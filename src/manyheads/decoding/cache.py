@@ -141,6 +141,10 @@ class SourceCache(Cache):
             self.source_mask = self.source_mask[rows]
 
 
+States = tuple[Tensor, ...]
+"""[layers x directions, B, H] each: hidden states, and of an LSTM those of its cells."""
+
+
 class StateCache:
     """For a recurrent network: the states after what it has read, whose size does not depend on how much that was."""
 
@@ -148,21 +152,14 @@ class StateCache:
         self.batch_size = batch_size
         self.max_len = max_len
         self.length = 0
-        self.states: tuple[Tensor, Tensor] | None = None  # [L, B, H] each; None while nothing has been read
+        self.states: States | None = None  # None while nothing has been read
 
     @property
     def num_bytes(self) -> int:
         """The room taken for states."""
         return sum(state.nbytes for state in self.states or ())
 
-    def before(self, positions: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        """What the next batch starts with, [L, B, H] twice: zeros in rows whose first of `positions` [B, T] is 0."""
-        if self.states is None or positions is None:
-            return self.states
-        goes_on = (positions[:, 0] != 0)[None, :, None]
-        return self.states[0] * goes_on, self.states[1] * goes_on
-
-    def put(self, states: tuple[Tensor, Tensor], num_new: int) -> None:
+    def put(self, states: States, num_new: int) -> None:
         """Takes the states after `num_new` more positions."""
         self.length += num_new
         assert self.length <= self.max_len, f"the cache is for {self.max_len} positions, {self.length} were read"
@@ -172,7 +169,38 @@ class StateCache:
         """Drops every row but `rows`, [N] int64 places."""
         self.batch_size = len(rows)
         if self.states is not None:
-            self.states = self.states[0][:, rows], self.states[1][:, rows]
+            self.states = tuple(state[:, rows] for state in self.states)
+
+
+class TokenCache:
+    """For a network over a window of tokens: the last `kept` ones of what it has read."""
+
+    def __init__(self, *, batch_size: int, max_len: int, kept: int) -> None:
+        self.batch_size = batch_size
+        self.max_len = max_len
+        self.kept = kept
+        self.length = 0
+        self._ids: Tensor | None = None  # [B, kept] int64; zeros where less was read
+
+    @property
+    def num_bytes(self) -> int:
+        """The room taken for tokens."""
+        return 0 if self._ids is None else self._ids.nbytes
+
+    def before(self, ids: Tensor) -> Tensor:
+        """`ids` [B, T] behind the tokens before them, [B, kept + T]; they are noted as read."""
+        self.length += ids.shape[1]
+        assert self.length <= self.max_len, f"the cache is for {self.max_len} positions, {self.length} were read"
+        old = ids.new_zeros(ids.shape[0], self.kept) if self._ids is None else self._ids
+        read = torch.cat((old, ids), 1)
+        self._ids = read[:, read.shape[1] - self.kept :]
+        return read
+
+    def keep(self, rows: Tensor) -> None:
+        """The rows at these places, [N] int64, in their order; a place that comes twice becomes two rows."""
+        self.batch_size = len(rows)
+        if self._ids is not None:
+            self._ids = self._ids[rows]
 
 
 def causal_mask(

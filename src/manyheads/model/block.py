@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manyheads.model.attention import Attention, Context, CrossAttention
+from manyheads.model.attention import CrossAttention
 
 
 class Block(nn.Module, ABC):
@@ -19,7 +19,7 @@ class Block(nn.Module, ABC):
     two_norms: ClassVar[bool] = True
 
     def __init__(
-        self, *, attention: Attention, feed_forward: nn.Module, norm: Callable[[], nn.Module], dropout: float
+        self, *, attention: nn.Module, feed_forward: nn.Module, norm: Callable[[], nn.Module], dropout: float
     ) -> None:
         super().__init__()
         self.attention_norm = norm()
@@ -29,7 +29,8 @@ class Block(nn.Module, ABC):
         self.dropout = dropout
 
     @abstractmethod
-    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor: ...
+    def forward(self, x: Tensor, context: Any, layer: int) -> Tensor:
+        """`context` is what this kind of attention is told of a batch."""
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
@@ -38,7 +39,7 @@ class Block(nn.Module, ABC):
 class PreNormBlock(Block):
     """x + f(norm(x)) (Xiong et al. 2020, figure 1b; GPT-2, Llama)."""
 
-    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+    def forward(self, x: Tensor, context: Any, layer: int) -> Tensor:
         x = x + self._drop(self.attention(self.attention_norm(x), context, layer))
         return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
@@ -46,7 +47,7 @@ class PreNormBlock(Block):
 class PostNormBlock(Block):
     """norm(x + f(x)) (Vaswani et al. 2017, section 3.1)."""
 
-    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+    def forward(self, x: Tensor, context: Any, layer: int) -> Tensor:
         x = self.attention_norm(x + self._drop(self.attention(x, context, layer)))
         return self.feed_forward_norm(x + self._drop(self.feed_forward(x)))
 
@@ -54,7 +55,7 @@ class PostNormBlock(Block):
 class ParallelBlock(Block):
     """x + attention(norm(x)) + feed_forward(another norm(x)) (GPT-NeoX-20B: Black et al. 2022, section 2.1)."""
 
-    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+    def forward(self, x: Tensor, context: Any, layer: int) -> Tensor:
         attended = self._drop(self.attention(self.attention_norm(x), context, layer))
         return x + attended + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
@@ -65,7 +66,7 @@ class ParallelOneNormBlock(Block):
 
     two_norms = False
 
-    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+    def forward(self, x: Tensor, context: Any, layer: int) -> Tensor:
         normed = self.attention_norm(x)
         return x + self._drop(self.attention(normed, context, layer)) + self._drop(self.feed_forward(normed))
 
@@ -76,7 +77,7 @@ class CrossBlock(Block):
     def __init__(
         self,
         *,
-        attention: Attention,
+        attention: nn.Module,
         cross_attention: CrossAttention,
         feed_forward: nn.Module,
         norm: Callable[[], nn.Module],
@@ -90,7 +91,7 @@ class CrossBlock(Block):
 class PreNormCrossBlock(CrossBlock):
     """x + f(norm(x)), three times."""
 
-    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+    def forward(self, x: Tensor, context: Any, layer: int) -> Tensor:
         x = x + self._drop(self.attention(self.attention_norm(x), context, layer))
         x = x + self._drop(self.cross_attention(self.cross_attention_norm(x), context, layer))
         return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
@@ -99,7 +100,7 @@ class PreNormCrossBlock(CrossBlock):
 class PostNormCrossBlock(CrossBlock):
     """norm(x + f(x)), three times."""
 
-    def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
+    def forward(self, x: Tensor, context: Any, layer: int) -> Tensor:
         x = self.attention_norm(x + self._drop(self.attention(x, context, layer)))
         x = self.cross_attention_norm(x + self._drop(self.cross_attention(x, context, layer)))
         return self.feed_forward_norm(x + self._drop(self.feed_forward(x)))

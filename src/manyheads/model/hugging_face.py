@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
+from manyheads.model.bag_of_embeddings import BagOfEmbeddings
 from manyheads.model.decoder import Decoder
 from manyheads.model.encoder import Encoder
 from manyheads.model.encoder_decoder import EncoderDecoder
+from manyheads.model.feedforward import Feedforward
+from manyheads.model.gru import GRU
 from manyheads.model.layout.base import Layout, Tensors
 from manyheads.model.layout.gpt2 import GPT2
 from manyheads.model.layout.llama import Llama
@@ -24,14 +27,29 @@ from manyheads.model.layout.mistral import Mistral
 from manyheads.model.layout.mixtral import Mixtral
 from manyheads.model.layout.own import Own
 from manyheads.model.layout.qwen3 import Qwen3
+from manyheads.model.linear_attention import LinearAttention
 from manyheads.model.lstm import LSTM
+from manyheads.model.rnn import RNN
+from manyheads.model.seq2seq_lstm import Seq2SeqLSTM
 
 OWN = Own()
 LAYOUTS: tuple[Layout, ...] = (Llama(), Mistral(), Qwen3(), Mixtral(), GPT2(), OWN)
 """Tried in this order for a Decoder: the last one fits every network."""
 
 NETWORKS: dict[str, type[nn.Module]] = {
-    network.__name__: network for network in (Decoder, EncoderDecoder, Encoder, LSTM)
+    network.__name__: network
+    for network in (
+        Decoder,
+        EncoderDecoder,
+        Encoder,
+        LSTM,
+        GRU,
+        RNN,
+        Feedforward,
+        BagOfEmbeddings,
+        Seq2SeqLSTM,
+        LinearAttention,
+    )
 }
 """By the `architectures` of this package's own layout."""
 

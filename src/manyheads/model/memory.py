@@ -183,11 +183,13 @@ def cache_bytes(make: Callable[[], tuple[nn.Module, Head]], *, batch_size: int, 
 
 
 def sources(network: nn.Module, batch_size: int, length: int) -> Batch:
-    """The sources that a batch needs besides, as long as its rows, with padding; nothing for a network without an encoder
-    before it, which has no `reads_sources`."""
+    """The sources that a batch needs besides, as long as its rows, with padding where shapes tell what is made of it; nothing
+    for a network without an encoder before it, which has no `reads_sources`."""
     if not getattr(network, "reads_sources", False):
         return Batch()
     ids = torch.zeros(batch_size, length, dtype=torch.int64)
+    if getattr(network, "cuts_rows", False):
+        return Batch(source_ids=ids)
     return Batch(source_ids=ids, source_segments=torch.ones_like(ids))
 
 

@@ -11,15 +11,21 @@ from manyheads.head.base import Head
 from manyheads.head.multi_token import Ahead
 from manyheads.model.attention import Attention
 from manyheads.model.feed_forward import FeedForward
-from manyheads.model.lstm import Projection
+from manyheads.model.feedforward import WindowLayers
+from manyheads.model.gated_linear_attention import GatedLinearAttention
 from manyheads.model.mixture_of_experts import MixtureOfExperts
+from manyheads.model.recurrent import Projection
+from manyheads.model.seq2seq_lstm import SourceAttention
+from manyheads.model.textcnn import Convolution
 
 PARTS: dict[str, tuple[type[nn.Module], ...]] = {
     "embedding": (nn.Embedding,),
-    "attention": (Attention,),
+    "attention": (Attention, SourceAttention, GatedLinearAttention),
     "router": (MixtureOfExperts,),
     "feed-forward": (FeedForward,),
-    "recurrent": (nn.LSTM,),
+    "window": (WindowLayers,),
+    "convolution": (Convolution,),
+    "recurrent": (nn.RNNBase,),
     "projection": (Projection,),
     "norms": (nn.RMSNorm, nn.LayerNorm),
     "head": (Head,),

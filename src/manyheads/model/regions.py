@@ -14,7 +14,6 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from manyheads.errors import UserError
-from manyheads.model.attention import Context
 from manyheads.model.mixture_of_experts import MixtureOfExperts
 
 
@@ -76,7 +75,7 @@ def recompute_blocks(network: nn.Module, every: int) -> None:
 
 def _recomputed(forward: Callable[..., Any], *args: Any) -> Any:
     # without gradients there is nothing to save, and a cache must not be told its keys twice
-    cached = [argument for argument in args if isinstance(argument, Context) and argument.cache is not None]
+    cached = [argument for argument in args if getattr(argument, "cache", None) is not None]
     return checkpoint(forward, *args, use_reentrant=False) if torch.is_grad_enabled() and not cached else forward(*args)
 
 
