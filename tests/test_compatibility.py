@@ -66,7 +66,9 @@ def test_a_kind_of_network_that_a_task_gives_nothing_to_read() -> None:
 def test_where_two_have_to_go_both_are_named() -> None:
     """Neither another head nor another network alone would do, so that the next command would fail again."""
     text = error_of("head=label", "model=encoder_decoder")
-    assert text.startswith("head=label does not fit task=generation. Set head=next_token with model=bag_of_embeddings or model=")
+    assert text.startswith(
+        "head=label does not fit task=generation. Set head=next_token with model=bag_of_embeddings or model="
+    )
 
 
 @pytest.mark.slow

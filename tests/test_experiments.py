@@ -35,7 +35,6 @@ def test_the_experiments_were_found() -> None:
         "movie_reviews_masked",
         "movie_reviews_textcnn",
         "multi30k",
-        "multi30k_best",
         "policyqa",
         "policyqa_masked",
         "scitldr",

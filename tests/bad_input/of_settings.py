@@ -9,7 +9,11 @@ NAMES = [
     Fault("group of a key misspelt", BLIND + "modle.dim=8", r"modle\.dim=8: .* Did you mean model\.dim\?"),
     Fault("key misspelt", BLIND + "model.dmi=8", r"model\.dmi=8: model has no setting 'dmi'\. Did you mean 'dim'\?"),
     Fault("root key misspelt", BLIND + "sead=2", r"sead=2: there is no key 'sead'\. Did you mean 'seed'"),
-    Fault("choice misspelt", BLIND + "model=tny", r"model=tny: .* Did you mean 'tiny'\?\nChoices of model: bert, "),
+    Fault(
+        "choice misspelt",
+        BLIND + "model=tny",
+        r"model=tny: .* Did you mean 'tiny'\?\nChoices of model: bag_of_embeddings, bert, ",
+    ),
     Fault("value misspelt", BLIND + "optim.schedule=cosin", r"optim\.schedule=cosin: set one of cosine, linear, con"),
     Fault(
         "metric misspelt", BLIND + "callbacks.monitor=val/bpb", r"monitor=val/bpb .*Did you mean 'val/bits_per_byte'"

@@ -277,7 +277,13 @@ def test_an_encoder_has_activations_and_no_cache() -> None:
 
 
 @pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize(("kind", "states"), [(LSTM, 2), (GRU, 1), (RNN, 1)])
+@pytest.mark.parametrize(
+    ("kind", "states"),
+    [
+        (LSTM, 2),
+        *(pytest.param(kind, 1, marks=pytest.mark.slow) for kind in (GRU, RNN)),
+    ],  # torch has no kernel for these
+)
 def test_a_recurrent_network_has_activations_and_states(kind: type[Recurrent], states: int, both: bool) -> None:
     """Near to what is left and to what autograd saves, whole rows or packed ones. States: hidden ones, and cells of an LSTM, of
     2 layers, 64 wide, 4 bytes a number, whatever the length."""
