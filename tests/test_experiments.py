@@ -44,6 +44,7 @@ def test_the_experiments_were_found() -> None:
         "shakespeare_char_gpu",
         "small_talk",
         "thucnews",
+        "thucnews_bag",
         "thucnews_masked",
         "transformer_512",
     ]
