@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 from torch import nn
 
@@ -15,4 +15,4 @@ class GRU(Recurrent):
     torch.nn.GRU. For its settings see `Recurrent`.
     """
 
-    layers_type: ClassVar[type[nn.RNNBase]] = nn.GRU
+    layers_type = nn.GRU

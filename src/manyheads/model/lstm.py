@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ class LSTM(Recurrent):
         UserError: for numbers out of range.
     """
 
-    layers_type: ClassVar[type[nn.RNNBase]] = nn.LSTM
+    layers_type = nn.LSTM
 
     def __init__(
         self,

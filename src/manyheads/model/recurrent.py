@@ -43,7 +43,7 @@ class Recurrent(nn.Module, ABC):
         UserError: for numbers out of range.
     """
 
-    layers_type: ClassVar[type[nn.RNNBase]]
+    layers_type: ClassVar[type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]]
     cuts_rows: ClassVar[bool] = True  # at the borders of segments, which shapes alone do not tell
     kind: str = "causal"  # of an instance: bidirectional where it reads from both ends
     max_positions: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 from torch import nn
 
@@ -13,4 +13,4 @@ from manyheads.model.recurrent import Recurrent
 class RNN(Recurrent):
     """The simple recurrent network: tanh of the token and the state before (Elman 1990). For its settings see `Recurrent`."""
 
-    layers_type: ClassVar[type[nn.RNNBase]] = nn.RNN
+    layers_type = nn.RNN

@@ -58,7 +58,7 @@ class TextCNN(nn.Module):
             check_count("model.widths", width)
         check_fraction("model.dropout", dropout)
         check_positive("model.init_std", init_std)
-        self.settings = settings | {"widths": list(widths)}
+        self.settings: dict[str, Any] = settings | {"widths": list(widths)}
         self.vocab_size = vocab_size
         self.dim = filters * len(widths)
         self.dropout = dropout
