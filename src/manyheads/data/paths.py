@@ -40,7 +40,8 @@ def find(path: Paths | Mapping[str, Paths] | None, suffixes: Sequence[str]) -> F
     """The files that `data.path` names: a file, folder or glob, several of those, or a mapping of splits to those.
 
     Unless it is a mapping, a file belongs to the split that its name, or a folder's name below the one given, says; all
-    are train when none does. Empty files, and run folders below a folder, are passed over. Raises UserError when there is none, for all or for a split.
+    are train when none does. Empty files, and run folders below a folder, are passed over. Raises UserError when there is
+    none, for all or for a split.
     """
     if not path and not isinstance(path, Mapping):  # empty: a variable that the shell did not know
         raise UserError(
