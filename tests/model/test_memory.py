@@ -306,7 +306,7 @@ OTHERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "bag": (BagOfEmbeddings, {"buckets": 50}),
     "convolution": (TextCNN, {"filters": 16}),
     "recurrent with attention": (Seq2SeqLSTM, {"hidden": 32}),
-    "linear attention": (LinearAttention, {"num_heads": 2, "num_layers": 2, "chunk": 16}),
+    "linear attention": (LinearAttention, {"num_heads": 2, "num_layers": 2, "chunk": 48}),
 }
 
 

@@ -87,7 +87,12 @@ def test_gpt2_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "number"), [("llama_1b", 1_235_814_400), ("llama_8b", 8_030_261_248), ("gpt2", 124_439_808)]
+    ("choice", "number"),
+    [
+        pytest.param("llama_1b", 1_235_814_400, marks=pytest.mark.slow),
+        ("llama_8b", 8_030_261_248),
+        ("gpt2", 124_439_808),
+    ],
 )
 def test_presets_have_what_transformers_has(choice: str, number: int) -> None:
     """Against the class of that shape, built without memory, and the number that is published."""

@@ -48,7 +48,17 @@ NETWORKS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "bag of tokens": (BagOfEmbeddings, {"ngrams": 1}),
     "filters in both directions": (TextCNN, {"widths": [1, 2, 5], "filters": 4}),
 }
-CAUSAL = [name for name in NETWORKS if "both" not in name]
+VARIED = {
+    "LSTM, one layer",
+    "LSTM, projected",
+    "GRU, projected",
+    "RNN, projected",
+    "RNN, both directions",
+    "window, untied",
+}
+"""Of which others are tried by default."""
+ALL = [pytest.param(name, marks=[pytest.mark.slow] * (name in VARIED)) for name in NETWORKS]
+CAUSAL = [one for one, name in zip(ALL, NETWORKS, strict=True) if "both" not in name]
 
 
 def network(name: str, **more: Any) -> Any:
@@ -62,7 +72,7 @@ def network(name: str, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("positions", [True, False])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_packed_and_padded_texts_are_each_alone(name: str, positions: bool) -> None:
     """States and gradients; a text may be whole, one token long, or between padding, and a row may hold nothing."""
     net = network(name)

@@ -37,6 +37,11 @@ NETWORKS: dict[str, tuple[type[Any], dict[str, Any]]] = {
 }
 
 
+VARIED = {"sinusoidal", "none", "one layer before three"}
+"""Of which others are tried by default."""
+ALL = [pytest.param(name, marks=[pytest.mark.slow] * (name in VARIED)) for name in NETWORKS]
+
+
 def network(name: str) -> Any:
     """Weights of 0.3, so that a wrong attention weight shows far above rounding."""
     torch.manual_seed(0)
@@ -61,7 +66,7 @@ def same(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_padding_of_a_source_is_never_seen(name: str) -> None:
     """States and gradients: more padding, or other tokens in it, change nothing, and a row alone without any is the same."""
     net, texts = network(name), torch.randint(0, 20, (3, 5))
@@ -79,7 +84,7 @@ def test_padding_of_a_source_is_never_seen(name: str) -> None:
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_text_sees_no_token_ahead_and_all_of_its_own_source(name: str) -> None:
     net, texts, given = network(name), torch.randint(0, 20, (2, 6)), source(5, 5)
     before = net(Batch(input_ids=texts, **given))
@@ -97,7 +102,7 @@ def test_a_text_sees_no_token_ahead_and_all_of_its_own_source(name: str) -> None
         same(after[1], before[1])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_an_empty_source_has_numbers_and_leaves_the_others_as_they_are(name: str) -> None:
     net, texts, given = network(name), torch.randint(0, 20, (2, 3)), source(4, 0)
     found = net(Batch(input_ids=texts, **given))
@@ -107,7 +112,7 @@ def test_an_empty_source_has_numbers_and_leaves_the_others_as_they_are(name: str
 
 @pytest.mark.parametrize("light", [True, False])
 @pytest.mark.parametrize("pieces", [[1] * 7, [3, 1, 1, 2]])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_cached_pieces_are_the_whole_row(name: str, pieces: list[int], light: bool) -> None:
     """Only the first piece brings the sources; with the modules and with what stands for them in decoding."""
     net, texts, given = network(name), torch.randint(0, 20, (3, 7)), source(5, 2, 8)
@@ -122,7 +127,7 @@ def test_cached_pieces_are_the_whole_row(name: str, pieces: list[int], light: bo
     assert cache.length == 7
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_left_padded_texts_with_a_cache_are_each_alone(name: str) -> None:
     net, given, pads = network(name), source(5, 2), [0, 2]
     texts = torch.randint(0, 20, (2, 6))
@@ -138,7 +143,7 @@ def test_left_padded_texts_with_a_cache_are_each_alone(name: str) -> None:
             same(torch.cat((first, last), 1)[row, pad:], net(alone)[0])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_cache_keeps_rows_with_their_sources_also_twice(name: str) -> None:
     """Beams: rows 2, 0, 0 go on, each with its own continuation."""
     net, texts, given = network(name), torch.randint(0, 20, (3, 4)), source(5, 2, 8)
@@ -153,7 +158,7 @@ def test_a_cache_keeps_rows_with_their_sources_also_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("context", [None, 6])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_greedy_text_of_ragged_sources_is_each_alone_with_and_without_a_cache(name: str, context: int | None) -> None:
     net = network(name).float()
     head = NextToken(dim=16, vocab_size=20, init_std=0.5, bias=True)
@@ -169,7 +174,7 @@ def test_greedy_text_of_ragged_sources_is_each_alone_with_and_without_a_cache(na
     assert max(map(len, found)) == 10
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_packed_texts_of_one_source_are_each_alone(name: str) -> None:
     net, given = network(name), source(5)
     texts = torch.tensor([[1, 2, 3, 4, 5]])

@@ -159,7 +159,15 @@ def test_a_wrong_setting_is_the_users_mistake(settings: dict, text: str) -> None
     assert str(error.value) == text
 
 
-def test_a_network_without_hidden_matrices_is_told_so() -> None:
-    """Guards against torch's `empty parameter list`."""
+def test_a_network_without_hidden_matrices_is_adamws_alone() -> None:
+    """A bag of embeddings, with the default optimizer. Guards against torch's `empty parameter list`."""
+    ours, by_torch = (nn.Embedding.from_pretrained(torch.eye(3, 4), freeze=False) for _ in range(2))
+    adamw = torch.optim.AdamW(by_torch.parameters(), lr=5e-3, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    train(ours, muon(module=ours).optimizer, seeds=range(3))
+    train(by_torch, adamw, seeds=range(3))
+    assert torch.equal(ours.weight, by_torch.weight)
+
+
+def test_a_network_of_hidden_matrices_alone_is_told_so() -> None:
     with pytest.raises(UserError, match=r"^optim=muon: .* Set optim=adamw.$"):
-        muon(module=nn.Embedding(3, 4))
+        muon(module=nn.Linear(3, 4, bias=False))

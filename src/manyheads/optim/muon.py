@@ -124,7 +124,8 @@ def muon(
     betas: Sequence[float] = (0.9, 0.95),
     eps: float = 1e-8,
 ) -> Optimizer:
-    """Muon with Nesterov momentum at `lr` for 2-D weights of hidden layers, AdamW at `adamw_lr` for the rest.
+    """Muon with Nesterov momentum at `lr` for 2-D weights of hidden layers, AdamW at `adamw_lr` for the rest: for all of a
+    network that has no such weight, such as a bag of embeddings.
 
     Both rates follow the same schedule. A matrix [A, B] takes steps of lr * sqrt(max(1, A / B)), and decay is
     decoupled: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, and its muon.py.
@@ -138,22 +139,21 @@ def muon(
         betas: AdamW's: how much of the averages of gradients and of their squares stays at each step.
         eps: AdamW's: what is added to the root of the average of squares.
 
-    Raises UserError for values out of range, and for a module without such a weight.
+    Raises UserError for values out of range, and for a module without any other weight.
     """
     check_at_least_zero(lr=lr, adamw_lr=adamw_lr, eps=eps, weight_decay=weight_decay)
     check_range("optim.momentum", momentum, 0, 1)
     groups = parameter_groups(module)
-    if not groups.matrices or not groups.decayed + groups.undecayed:
-        raise UserError("optim=muon: the network has no hidden matrix, or nothing but those. Set optim=adamw.")
     rest: list[dict[str, Any]] = [
         {"params": parameters, "weight_decay": decay, "key": "adamw_lr"}
         for parameters, decay in ((groups.decayed, weight_decay), (groups.undecayed, 0.0))
         if parameters
     ]
-    optimizer = MuonAdamW(
-        Muon(groups.matrices, lr=lr, momentum=momentum, weight_decay=weight_decay),
-        torch.optim.AdamW(
-            rest, lr=adamw_lr, betas=check_betas(betas), eps=eps, fused=can_fuse(groups.decayed, groups.undecayed)
-        ),
+    if not rest:
+        raise UserError("optim=muon: the network has nothing but hidden matrices. Set optim=adamw.")
+    adamw = torch.optim.AdamW(
+        rest, lr=adamw_lr, betas=check_betas(betas), eps=eps, fused=can_fuse(groups.decayed, groups.undecayed)
     )
-    return optimizer
+    if not groups.matrices:
+        return adamw
+    return MuonAdamW(Muon(groups.matrices, lr=lr, momentum=momentum, weight_decay=weight_decay), adamw)
