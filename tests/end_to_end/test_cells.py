@@ -73,7 +73,7 @@ CELLS = sorted(
     for one in families().members
     if one.works and one.model in NETWORKS and one.task != "mixture"  # of others: test_several_tasks.py
 )
-QUICK = {("classification", "label", "encoder"), ("translation", "next_token", "encoder_decoder")}
+QUICK = {("classification", "label", "encoder")}
 ALONE = {(task, head, model) for task, (head, model) in families().alone.items() if task != "mixture"}
 
 

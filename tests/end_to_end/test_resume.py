@@ -282,6 +282,7 @@ def test_a_compiled_run_goes_on_and_writes(
     assert written.out.startswith("ab")
 
 
+@pytest.mark.slow
 def test_a_run_in_float64_goes_on_and_is_scored_in_float64(
     cli: Callable[..., Any], tiny: list[str], stop_at: Callable[..., None]
 ) -> None:

@@ -139,7 +139,7 @@ def saved_bytes(network: nn.Module, head: NextToken, batch: Batch, autocast: tor
 
 
 @pytest.mark.parametrize(("settings", "of_head", "autocast"), GRID)
-@pytest.mark.parametrize("every", [None, 2])
+@pytest.mark.parametrize("every", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_activations_are_what_a_real_forward_pass_leaves(
     settings: dict[str, Any], of_head: dict[str, Any], autocast: torch.dtype | None, every: int | None
 ) -> None:
