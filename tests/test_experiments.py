@@ -31,6 +31,7 @@ def test_the_experiments_were_found() -> None:
         "ag_news_bag",
         "ag_news_masked",
         "byte_level",
+        "ladder",
         "movie_reviews",
         "movie_reviews_masked",
         "movie_reviews_textcnn",

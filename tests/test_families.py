@@ -73,7 +73,7 @@ def test_a_few_by_hand(found: Families) -> None:
     assert by["translation", "next_token", "encoder_decoder"].works
     assert by["classification", "label", "bert"].works
     assert by["generation", "next_token", "bert"].reason == (
-        "head=next_token needs causal or encoder-decoder: its positions see the token that comes next"
+        "head=next_token needs causal or counting or encoder-decoder: its positions see the token that comes next"
     )
     assert by["generation", "label", "tiny"].reason == ("task=generation is learned with head=next_token")
 

@@ -57,7 +57,7 @@ def _check_parts(cfg: DictConfig, choices: dict[str, str], kind: str, allow: Ite
     names = {group: choices.get(group, "custom") for group in ("task", "head", "model")}
     if found := refusal(task, head, kind, task_name=names["task"], head_name=names["head"]):
         what = f"model={names['model']} is {kind}, and {found.text}" if found.by_kind else found.text
-        raise UserError(f"{what}. Set {_remedy(task, head, kind)}.")
+        raise UserError(f"{what}. Set {_remedy(task, head, kind, names['task'])}.")
     _check_members(cfg, choices, kind, allow)
 
 
@@ -128,13 +128,28 @@ def kinds_of_models(dirs: Iterable[Path] = (CONF_DIR,), allow: Iterable[str] = (
     return found
 
 
-def _remedy(task: Any, head: Any, kind: str) -> str:
-    """The choices that would work in the place of one of the three, or else of two."""
+def own_model(task_name: str) -> str | None:
+    """The network that a task takes by itself; None for a task that is no choice."""
+    for path in (CONF_DIR / "task" / f"{task_name}.yaml", CONF_DIR / "train.yaml"):
+        if not path.is_file():
+            return None
+        node = OmegaConf.load(path)
+        for entry in node.get("defaults", []) if isinstance(node, DictConfig) else ():
+            for key, choice in entry.items() if isinstance(entry, DictConfig) else ():
+                if str(key).removeprefix("override /").partition("@")[0] == "model":
+                    return str(choice)
+    return None
+
+
+def _remedy(task: Any, head: Any, kind: str, task_name: str) -> str:
+    """The choices that would work in the place of one of the three, or else of two; the task's own network first."""
 
     def fits(one: Any, other: Any, of: str) -> bool:
         return refusal(one, other, of) is None
 
     tasks, heads, models = classes("task"), classes("head"), kinds_of_models()
+    own = own_model(task_name)
+    models = dict(sorted(models.items(), key=lambda entry: entry[0] != own))
     ways = [
         [f"head={name}" for name, other in heads.items() if fits(task, other, kind)],
         [f"model={name}" for name, of in models.items() if fits(task, head, of)],

@@ -174,7 +174,9 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
             whole, lambda module: build(cfg.optim, "optim", allow=allow, module=module)
         ),
         "averages": memory.weight_bytes(whole, trained=True) if cfg.callbacks.get("averaging") else 0,
-        "activations": memory.activation_bytes(
+        "activations": 0
+        if hasattr(network, "count")  # it leaves nothing for a backward pass
+        else memory.activation_bytes(
             make, **shape, weights=weights, autocast=autocast, recompute_every=every, fused=fused
         ),
     }
@@ -253,6 +255,9 @@ def _show(found: Description) -> None:
         f"tokens, {found['precision']}\n",
         markup=False,
     )
+    if not found["parameters"]["total"]["total"]:
+        console.print("It counts: what it keeps grows with the text that it reads, and a run tells how much that was.")
+        return
     for table in tables(found):
         console.print(table)
         console.print()

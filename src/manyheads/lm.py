@@ -102,14 +102,22 @@ class LM(ScoredLM):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The batch's sum of losses, [], in units that `on_before_optimizer_step` undoes."""
+        count: Callable[[Batch], Tensor] | None = getattr(self.network, "count", None)
+        if count is not None:  # there is no loss: it learns by looking
+            self._note_step(self.head.learned(batch).sum(), batch)
+            return count(batch)
         total, output, terms = self.objective(batch)
         self.train_totals.add(output)
         for name, term in terms.items():
             self.train_terms.setdefault(name, Totals()).add(term)
-        self._step_count = output.count if self._step_count is None else self._step_count + output.count
+        self._note_step(output.count, batch)
+        return total / LOSS_UNIT
+
+    def _note_step(self, labels: Tensor, batch: Batch) -> None:
+        """Adds a micro-batch to what the step is divided by."""
+        self._step_count = labels if self._step_count is None else self._step_count + labels
         if (read := batch.get("num_tokens")) is not None:
             self._step_tokens = read if self._step_tokens is None else self._step_tokens + read
-        return total / LOSS_UNIT
 
     def objective(self, batch: Batch) -> Objective:
         """What training minimises: the head's objective, and what the network adds to it."""
@@ -174,6 +182,11 @@ class LM(ScoredLM):
         scheduler = LambdaLR(optimizer, lambda step: schedule.factor(step, self.progress(step), self.total_steps()))
         self._asked = settings_of(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained and not, tied ones once; of a network that counts, the numbers that its probabilities are made of."""
+        return sum(p.numel() for p in self.parameters()) + getattr(self.network, "num_counted", 0)
 
     @property
     def tokens_seen(self) -> int:

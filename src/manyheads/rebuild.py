@@ -117,6 +117,7 @@ def _assemble_head(cfg: DictConfig, network: Any, vocab_size: int, allow: Iterab
         with naming(name, cfg):
             heads[name] = _assemble_head(member, network, vocab_size, allow)
     live = {"dim": network.dim, "vocab_size": vocab_size, "weight": network.output_weight, "heads": heads}
+    live["table"] = getattr(network, "log_probabilities", None)
     known = parameters(target_of(cfg.head, "head", allow))
     return build(cfg.head, "head", allow=allow, **{name: live[name] for name in live if name in known})
 
@@ -159,7 +160,8 @@ def fill_part(content: dict[str, Any], file: Path, prefix: str, module: nn.Modul
     for name, value in wanted.items():
         if name not in own:
             raise UserError(f"checkpoint {file} lacks {prefix}{name}: it is not whole, or of another network.")
-        if own[name].shape != value.shape:
+        grows = name in getattr(module, "grows", ())  # with what was read
+        if own[name].shape[grows:] != value.shape[grows:]:
             raise UserError(
                 f"checkpoint {file}: {prefix}{name} is {list(own[name].shape)} there and {list(value.shape)} here. "
                 "Set model and tokenizer to those of that run."

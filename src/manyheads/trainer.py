@@ -52,6 +52,7 @@ def trainer(
     checkpoint_io: CheckpointIO | None = None,
     fixed: bool | None = None,
     max_steps: int | None = None,
+    max_steps_of: Mapping[str, int] | None = None,
     max_epochs: int | None = None,
     max_minutes: float | None = None,
     max_tokens: int | None = None,
@@ -81,6 +82,7 @@ def trainer(
         checkpoint_io: what writes checkpoints.
         fixed: whether only algorithms are used that give the same result each time.
         max_steps: optimizer steps after which the run ends; None: no such limit. The first limit that is reached counts.
+        max_steps_of: of a recipe for several networks: `max_steps` for each choice of model, where `max_steps` is None.
         max_epochs: passes over the training split after which it ends.
         max_minutes: minutes of training after which it ends, whatever was before a resume included.
         max_tokens: tokens after which it ends, padding left out.

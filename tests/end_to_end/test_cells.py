@@ -29,8 +29,12 @@ NETWORKS = {
     "encoder_decoder": ["model.dim=16", "model.num_layers=1", "model.num_encoder_layers=1", "model.num_heads=2"],
     "textcnn": ["model.dim=16", "model.filters=8"],
     "seq2seq_lstm": ["model.dim=16", "model.hidden=16"],
+    "ngram": ["model.order=3"],
 }
 """One of each family of networks; the other choices are of the same classes."""
+
+COUNTS = {"ngram"}
+"""Which an optimizer has nothing to do with."""
 
 MASK = "<|mask|>"
 
@@ -90,14 +94,14 @@ def words(task: str, head: str, model: str, rows: Path) -> list[str]:
     return [
         f"task={task}", f"head={head}", f"model={model}", *NETWORKS[model], *SETTINGS.get(task, []), "data=json",
         f"data.path={rows}", "tokenizer=byte", "task.batch_size=4", "trainer.max_steps=2",
-        "trainer.val_every_n_steps=1", "trainer.log_every_n_steps=1", "logger=csv", "optim=adamw",
-        "++callbacks.sample_tokens=4", "++optim.warmup_steps=0",
+        "trainer.val_every_n_steps=1", "trainer.log_every_n_steps=1", "logger=csv", "++callbacks.sample_tokens=4",
+        *([] if model in COUNTS else ["optim=adamw", "++optim.warmup_steps=0"]),
     ]  # fmt: skip
 
 
 def test_there_are_as_many_cells_as_are_known() -> None:
     """A cell that comes or goes is a decision."""
-    assert len(CELLS) == 81
+    assert len(CELLS) == 88
     assert set(CELLS) >= ALONE
 
 
@@ -124,10 +128,11 @@ def test_a_cell_works(task: str, head: str, model: str, rows: Path, cli: Callabl
     found = json.loads(out.read_text(encoding="utf-8"))["test"]
     assert numbers(found) == pytest.approx(numbers(scores), rel=1e-5, nan_ok=True)
 
-    # goes on
+    # goes on, but for what has counted all that there is (mid-way: test_counting.py)
     done = cli("train", f"resume={folder}", "trainer.max_steps=3")
-    assert done.code == 0, done.err
-    assert json.loads((folder / "results.json").read_text())["run"]["steps"] == 3
+    assert done.code == (model in COUNTS), done.err
+    assert model not in COUNTS or "it has counted all of its text" in done.err
+    assert model in COUNTS or json.loads((folder / "results.json").read_text())["run"]["steps"] == 3
 
     # new rows
     answers = tmp_path / "answers.jsonl"

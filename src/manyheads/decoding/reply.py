@@ -17,6 +17,7 @@ from manyheads.tokenizer.chat_template import ASSISTANT, SYSTEM, USER, ChatTempl
 
 ASKED: dict[str, Callable[[list[int]], tuple[list[int], list[int] | None]]] = {
     "causal": lambda tokens: (tokens[1:], None),
+    "counting": lambda tokens: (tokens[1:], None),
     "encoder-decoder": lambda tokens: ([], tokens),
 }
 """By the kind of the network: (what it goes on from, what its encoder reads) for the tokens of a dialogue."""

@@ -37,7 +37,8 @@ class Label(Head):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"causal", "bidirectional"})
     refuses: ClassVar[Mapping[str, str]] = {
-        "encoder-decoder": "one text leaves its encoder or its decoder nothing to read"
+        "encoder-decoder": "one text leaves its encoder or its decoder nothing to read",
+        "counting": "what was counted are tokens, and no states come of it",
     }
     reads: ClassVar[str] = "classes"
 

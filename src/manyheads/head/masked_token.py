@@ -39,6 +39,7 @@ class MaskedToken(TokenHead):
     kinds: ClassVar[frozenset[str]] = frozenset({"bidirectional"})
     refuses: ClassVar[Mapping[str, str]] = {
         "causal": "a hidden token is told from what stands before and behind it",
+        "counting": "a hidden token is told from what stands before and behind it",
         "encoder-decoder": "what it reads is told anew there, which is task=denoising",
     }
 

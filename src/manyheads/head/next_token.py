@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from manyheads.batch import IGNORE, Batch
 from manyheads.errors import check_count, check_range
 from manyheads.head.base import HeadOutput, Objective
 from manyheads.head.multi_token import Ahead, labels_ahead
-from manyheads.head.token import TokenHead, labels_of
+from manyheads.head.token import TokenHead, check_unused, labels_of
 
 
 class NextToken(TokenHead):
@@ -34,11 +34,13 @@ class NextToken(TokenHead):
         mtp_weight: what each of those losses is multiplied by (1: Gloeckle et al. 2024; DeepSeek-V3, section 4.2: 0.3).
         chunked: makes the logits of few positions at a time, and their gradients at once, so that a large vocabulary
             takes a fraction of the memory (`large_vocabulary`). z_loss and label_smoothing imply it.
+        table: gives the log probabilities [..., V] of the network's states, of a network that counts; then there is no
+            matrix, and none of the options applies.
 
     Validation and test always score the plain loss, and `train/loss` is that loss too.
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"causal", "encoder-decoder"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"causal", "encoder-decoder", "counting"})
     refuses: ClassVar[Mapping[str, str]] = {"bidirectional": "its positions see the token that comes next"}
 
     def __init__(
@@ -55,6 +57,7 @@ class NextToken(TokenHead):
         mtp_tokens: int = 0,
         mtp_weight: float = 1.0,
         chunked: bool = False,
+        table: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(
             dim=dim,
@@ -64,7 +67,10 @@ class NextToken(TokenHead):
             init_std=init_std,
             softcap=softcap,
             chunked=chunked,
+            table=table,
         )
+        if table is not None:
+            check_unused(z_loss=z_loss, label_smoothing=label_smoothing, mtp_tokens=mtp_tokens)
         check_range("head.z_loss", z_loss, 0)
         check_range("head.label_smoothing", label_smoothing, 0, 1)
         check_count("head.mtp_tokens", mtp_tokens, 0)
@@ -85,7 +91,7 @@ class NextToken(TokenHead):
 
     def further_flops(self, seq_len: int, training: bool) -> int:
         """FLOPs of one token besides one product with each weight: tokens further ahead share the output matrix."""
-        return 2 * self.weight.numel() * len(self.ahead) if training else 0
+        return 2 * self.weight.numel() * len(self.ahead) if training and self.weight is not None else 0
 
     def _learn(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, HeadOutput, dict[str, HeadOutput]]:
         """What is learned of the next token, its plain loss, and what is logged beside it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,11 @@ class TokenHead(Head):
         init_std: standard deviation of an own weight at the start.
         softcap: c of c tanh(logit / c); None for none.
         chunked: makes the logits of few positions at a time, and their gradients at once.
+        table: gives the log probabilities [..., V] of a network's states in the place of an output matrix, of a network
+            that has them itself.
+
+    Raises:
+        UserError: for numbers out of range, and options that a table leaves without use.
     """
 
     def __init__(
@@ -41,22 +46,30 @@ class TokenHead(Head):
         init_std: float,
         softcap: float | None = None,
         chunked: bool = False,
+        table: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         check_range("head.init_std", init_std, 0)
         if softcap is not None and softcap <= 0:
             raise UserError(f"head.softcap={softcap}: set a number above 0, or null.")
         assert weight is None or weight.shape == (vocab_size, dim)
+        if table is not None:
+            check_unused(bias=bias, softcap=softcap, chunked=chunked)
+        self.vocab_size = vocab_size
+        self.table = table
         self.tied = weight is not None
-        self.weight = (
-            nn.Parameter(nn.init.normal_(torch.empty(vocab_size, dim), std=init_std)) if weight is None else weight
-        )
+        if weight is None and table is None:
+            weight = nn.Parameter(nn.init.normal_(torch.empty(vocab_size, dim), std=init_std))
+        self.weight = weight
         self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
         self.softcap = softcap
         self.chunked = chunked
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log probabilities [..., V] of hidden states [..., D]."""
+        if self.table is not None:
+            return self.table(hidden)
+        assert self.weight is not None
         logits = linear(hidden, self.weight, self.bias)
         if self.softcap is None:
             return logits
@@ -88,6 +101,7 @@ class TokenHead(Head):
     def sums(self, hidden: Tensor, labels: Tensor, **options: float) -> Sums:
         """What `chunked_loss` makes of them."""
         states = hidden.flatten(0, -2)
+        assert self.weight is not None
         return chunked_loss(states, self.weight, self.bias, labels.flatten(), softcap=self.softcap, **options)
 
     def _parts(self, hidden: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -95,10 +109,19 @@ class TokenHead(Head):
         hidden, labels = hidden.flatten(0, -2), labels.flatten()
         # a CPU's allocator asks the system anew for each large block, which comes zeroed: in parts, a training step of a
         # small network takes 5 to 12 % less time
-        size = max(1, CPU_LOGITS // len(self.weight)) if hidden.device.type == "cpu" else len(labels)
+        size = max(1, CPU_LOGITS // self.vocab_size) if hidden.device.type == "cpu" else len(labels)
         if self.chunked:
-            size = min(size, chunk_rows(len(self.weight), hidden.device))
+            size = min(size, chunk_rows(self.vocab_size, hidden.device))
         return zip(hidden.split(size), labels.split(size), strict=True)
+
+
+def check_unused(**options: object) -> None:
+    """Raises UserError for an option of a head that is on, where the network gives probabilities itself."""
+    for name, value in options.items():
+        if value:
+            raise UserError(
+                f"head.{name}={value}: the network counts and gives probabilities itself, which nothing trains. Leave it out."
+            )
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -59,6 +59,8 @@ def count_parameters(module: nn.Module) -> dict[str, Count]:
     """
     found: dict[str, list[int]] = {}
     for name, parameter in module.named_parameters():
+        if not parameter.numel():
+            continue
         owners = list(_owners(module, name))
         part = next((part for owner in reversed(owners) for part in PARTS if isinstance(owner, PARTS[part])), OTHER)
         sums = found.setdefault(part, [0, 0])

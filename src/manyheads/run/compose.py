@@ -18,6 +18,7 @@ from manyheads.run.composer import Composer, unknown_key
 from manyheads.run.hydra_errors import translate
 from manyheads.run.job import Job, Leave, Task, check_complete, check_single, merged
 from manyheads.run.secrets import hide_in_argv
+from manyheads.run.sweep_results import tell_sweep
 
 
 class Composed(NamedTuple):
@@ -80,9 +81,12 @@ def hydra_main(verb: str, argv: Sequence[str], conf_dir: Path, task: Task, base:
         with _quiet():
             _run(args, parser, job, composer, words)
     except Leave as leave:
+        tell_sweep(job.trials)
         raise leave.error from leave.error.__cause__
     except Exception as error:
+        tell_sweep(job.trials)
         _raise(error, job, words, composer)
+    tell_sweep(job.trials)
 
 
 def parse_flags(verb: str, argv: Sequence[str]) -> tuple[argparse.Namespace, argparse.ArgumentParser]:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 RECIPES = ("experiment", "sweep", "debug")
 """Groups that set keys all over the config: over a run's own config they would undo what the run was."""
 
-_CHOSEN_BY_TASKS = ("data", "tokenizer", "model", "head")  # a yaml of a task may name those that fit it, for a new run
+_CHOSEN_BY_OTHERS = (
+    "data",
+    "tokenizer",
+    "optim",
+    "model",
+    "head",
+)  # a yaml of a task, or of a model, may name those that fit it, for a new run
 _MOST_CHECKS = 64  # compositions of a sweep that are tried before it starts
 
 
@@ -87,7 +93,7 @@ class Composer:
                 yield [*words, *member_words(self, words)]
             return
         node, kept = self._over(self.base.config, overrides)
-        with _stored({None: node, **{group: {} for group in _CHOSEN_BY_TASKS}}):
+        with _stored({None: node, **{group: {} for group in _CHOSEN_BY_OTHERS}}):
             yield kept
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
@@ -173,7 +179,7 @@ class Composer:
             if not override.is_delete():
                 defaults.append({group: None})
                 kept.append(word.lstrip("+"))
-        stays = [group for group in _CHOSEN_BY_TASKS if group in node]
+        stays = [group for group in _CHOSEN_BY_OTHERS if group in node]
         defaults[1:1] = [{group: None} for group in stays]
         defaults += [{f"override {group}": OF_RUN} for group in stays]
         return {"defaults": defaults, **node}, kept
@@ -240,6 +246,7 @@ class UnknownKey(NamedTuple):
     names: list[str]  # what is there: keys of the node and, where it has a target, arguments with a default
     known: bool  # the target's signature has it
     elsewhere: list[str]  # full keys of other nodes that end in the same name, or nearly so
+    builds: bool  # the node names something to build
 
 
 def unknown_key(error: BaseException) -> UnknownKey | None:
@@ -257,7 +264,9 @@ def unknown_key(error: BaseException) -> UnknownKey | None:
     known = names.get(missing, False) and depth == len(parts) - 1
     everywhere = list(_leaves(node._get_root()))  # type: ignore[arg-type]
     same = [full for full in everywhere if full.rpartition(".")[2] == parts[-1] and full != key]
-    return UnknownKey(key, missing, parent, sorted(names), known, same or nearest(key, everywhere, 2))
+    return UnknownKey(
+        key, missing, parent, sorted(names), known, same or nearest(key, everywhere, 2), "_target_" in node
+    )
 
 
 def settings_of(node: DictConfig) -> dict[str, bool]:

@@ -102,6 +102,8 @@ def _unknown(error: BaseException, overrides: list[str], composer: Composer | No
     word = next((w for w in overrides if w.partition("=")[0] == found.key), found.key)
     if found.missing in found.names and found.key == found.parent:
         return f"{word}: write {found.key}.{found.missing}=VALUE on its own."
+    if found.builds and not found.names:
+        return f"{word}: the {found.parent} chosen has no setting {found.missing!r}, and no other one."
     if found.missing in found.names or not found.names:
         single = f"{found.parent}.{found.missing}".lstrip(".") if found.names else found.parent
         return f"{word}: {single} is a single value or null here, and has no settings of its own."

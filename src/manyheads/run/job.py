@@ -16,6 +16,7 @@ from manyheads.errors import Interrupted, UserError, explain
 from manyheads.run.base import OF_RUN, Base
 from manyheads.run.hydra_errors import translate
 from manyheads.run.secrets import mask_said
+from manyheads.run.sweep_results import Trial
 
 Task = Callable[[DictConfig, Path | None, dict[str, str]], Any]
 """What runs with a composed config: (config, the folder that a sweep gave this run or None, choice of each group)."""
@@ -77,6 +78,7 @@ class Job:
         self.verb, self.task, self.base, self.start, self.sweep = verb, task, base, start, sweep
         self.count = 0
         self.failures: list[str] = []
+        self.trials: list[Trial] = []
         self.error: Exception | None = None
         self._outside: dict[str, Any] = {}
         self.__module__ = f"manyheads.{verb}"  # what Hydra calls the job
@@ -102,6 +104,8 @@ class Job:
         self.sweep = hydra.mode == RunMode.MULTIRUN
         folder = Path(hydra.runtime.output_dir) if self.sweep else None
         if self.sweep:
+            assert folder is not None
+            self.trials.append(Trial(tuple(_written(hydra)), folder))
             sys.stdout.write(f"\nRun {hydra.job.num} of the sweep: {' '.join(_written(hydra))}\n")
         try:
             check_single(config, _written(hydra))

@@ -99,7 +99,7 @@ class Record:
             "device": device_name(lm.device),
             "threads": torch.get_num_threads(),
             "devices": ranks.world(),
-            "parameters": sum(p.numel() for p in lm.parameters()),
+            "parameters": lm.num_parameters,
             "steps": lm.steps_done,
             "tokens_seen": lm.tokens_seen,
             "wall_seconds": round(self._seconds_before + time.perf_counter() - self._started, 3),

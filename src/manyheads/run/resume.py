@@ -134,6 +134,11 @@ def _said(name: str, settings: Mapping[str, Any]) -> str:
 
 def _check_longer(before: DictConfig, cfg: DictConfig, folder: RunFolder, step: int) -> None:
     """Raises UserError unless one of the limits that a finished run may have come to is now higher, or gone."""
+    if str(OmegaConf.select(cfg, "optim._target_")).endswith(".counting") and not cfg.data.get("streaming"):
+        raise UserError(
+            f"resume={folder.path}: this run is finished at step {step}: it has counted all of its text. To add another one, "
+            f"start a new run with init={folder.path} and set data."
+        )
     limits = {key: OmegaConf.select(before, key) for key in LIMITS}
     limits = {key: limit for key, limit in limits.items() if limit is not None}
     raised = [key for key, limit in limits.items() if (OmegaConf.select(cfg, key) or math.inf) > limit]

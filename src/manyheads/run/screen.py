@@ -57,7 +57,9 @@ def header(
         "task": f"{choices['task']}, {task.summary}{several}",
         "data": f"{choices['data']}: " + "\n".join(_split(name, size) for name, size in task.describe().items()),
         "tokenizer": f"{tokenizer.name}, vocabulary of {tokenizer.vocab_size:,}",
-        "network": f"{choices['model']}: {parameters:,} parameters ({memory})",
+        "network": f"{choices['model']}: {parameters:,} parameters ({memory})"
+        if parameters
+        else f"{choices['model']}, which counts",
         "optimizer": f"{choices['optim']}, {_budget(cfg)}",
         "device": f"{where}: {device_name(device)}, {trainer.precision}{how}",
         "folder": shown(run.path),

@@ -82,5 +82,9 @@ class EachReply(ChatLayout):
         return self._finished(batch, columns)
 
 
-LAYOUTS: dict[str, type[ChatLayout]] = {"causal": WholeDialogue, "encoder-decoder": EachReply}
+LAYOUTS: dict[str, type[ChatLayout]] = {
+    "causal": WholeDialogue,
+    "counting": WholeDialogue,
+    "encoder-decoder": EachReply,
+}
 """By the kind of the network."""

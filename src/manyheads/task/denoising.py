@@ -231,7 +231,7 @@ def special_names(objective: str, count: int) -> list[str]:
     return {"t5": sentinels(count), "bart": [MASK]}[objective]
 
 
-BEFORE = {"encoder-decoder": False, "causal": True}
+BEFORE = {"encoder-decoder": False, "causal": True, "counting": True}
 """Whether an end token stands before the corrupted text, by the kind of the network."""
 
 

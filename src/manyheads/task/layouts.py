@@ -145,7 +145,11 @@ def target_losses(network: nn.Module, head: Head, batch: Batch) -> Tensor:
     return head.losses(network(batch), batch).sum(-1, dtype=torch.float64)
 
 
-LAYOUTS: dict[str, type[Layout]] = {"encoder-decoder": WithEncoder, "causal": FromLeftToRight}
+LAYOUTS: dict[str, type[Layout]] = {
+    "encoder-decoder": WithEncoder,
+    "causal": FromLeftToRight,
+    "counting": FromLeftToRight,
+}
 """By the kind of the network."""
 
 READ_APART = frozenset(kind for kind, layout in LAYOUTS.items() if layout is WithEncoder)
