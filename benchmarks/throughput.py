@@ -14,10 +14,11 @@ LONG_STEPS, SHORT_STEPS = 40, 1_000
 
 def measure(rounds: int) -> dict[str, list[float]]:
     """Tokens/s over the bare loop's, and the milliseconds that a step takes longer."""
-    from benchmarks.training import LONG, SHORT, bare, terminal, whole
+    from benchmarks.training import SHORT, bare, long_step, terminal, whole
 
     with terminal():
-        long = interleave(rounds, partial(bare, LONG, LONG_STEPS), partial(whole, LONG, LONG_STEPS))
+        settings = long_step()
+        long = interleave(rounds, partial(bare, settings, LONG_STEPS), partial(whole, settings, LONG_STEPS))
         short = interleave(rounds, partial(bare, SHORT, SHORT_STEPS), partial(whole, SHORT, SHORT_STEPS))
     return {
         "long": [loop / run for loop, run in long],

@@ -123,7 +123,7 @@ def trained(settings: list[str], steps: int, *, our_loader: bool = False, their_
 
 def measure(rounds: int) -> dict[str, list[float]]:
     """Steps/s over the Trainer's."""
-    from benchmarks.training import LONG, SHORT, on_terminal, whole
+    from benchmarks.training import SHORT, long_step, on_terminal, whole
 
     peer("transformers")
     peer("accelerate")
@@ -132,7 +132,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "document.txt"
         one_document(text)
-        for name, settings, steps in (("long", LONG, LONG_STEPS), ("short", SHORT, SHORT_STEPS)):
+        for name, settings, steps in (("long", long_step(), LONG_STEPS), ("short", SHORT, SHORT_STEPS)):
             settings = [*settings, "data=text", f"data.path={text}"]
             adamw = [*settings, "optim=adamw"]
             times = interleave(

@@ -27,8 +27,6 @@ from manyheads.data.store import tokenize
 from manyheads.rebuild import rebuild
 from manyheads.run.compose import compose
 
-LONG = ["task.batch_size=4"]
-"""The long step, meant to take about 0.1 s on one thread; what it took is a row of `throughput`."""
 SHORT = [
     *("model=nano", "model.dim=32", "model.num_layers=1", "model.num_heads=2"),
     *("tokenizer=byte", "optim=adamw", "task.batch_size=2", "task.seq_len=16"),
@@ -90,6 +88,12 @@ def bare(settings: list[str], steps: int) -> float:
             if done == steps:
                 break
     return (time.perf_counter() - started) / steps
+
+
+def long_step(seconds: float = 0.1, steps: int = 12) -> list[str]:
+    """Settings of which a step takes about so long here, in a bare loop: the number of rows, found by trying four."""
+    took = bare(["task.batch_size=4"], steps)
+    return [f"task.batch_size={max(1, round(4 * seconds / took))}"]
 
 
 def whole(settings: list[str], steps: int) -> float:
