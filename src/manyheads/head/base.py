@@ -58,6 +58,7 @@ class Head(nn.Module, ABC):
     refuses: ClassVar[Mapping[str, str]] = {}
     reads: ClassVar[str] = "labels"
     partial: ClassVar[bool] = False
+    part: ClassVar[str] = "head"
 
     def of(self, member: str | None) -> Head:
         """The head of a member of a mixture; a head of a single task is its own."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ class Ahead(nn.Module):
     its own position alone: the residual block of Cai et al., "Medusa", 2024, section 2.1.1, which starts at W = 0, so as
     the next token's prediction.
     """
+
+    part: ClassVar[str] = "tokens ahead"
 
     only_in_training = True
 

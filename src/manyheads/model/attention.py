@@ -4,7 +4,7 @@ what an encoder made of another."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -105,6 +105,8 @@ class Attention(nn.Module):
         softcap: c of c tanh(score / c), or None.
         sinks: a learned logit per head that takes a share of the softmax and gives no value.
     """
+
+    part: ClassVar[str] = "attention"
 
     def __init__(
         self,

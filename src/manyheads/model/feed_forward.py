@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ ACTIVATIONS: dict[str, Activation] = {
 
 class FeedForward(nn.Module):
     """down(function(up(x))), or down(function(gate(x)) * up(x)) with a gate; [B, T, D] -> [B, T, D]."""
+
+    part: ClassVar[str] = "feed-forward"
 
     def __init__(self, *, dim: int, ff_dim: int, activation: Activation, bias: bool) -> None:
         super().__init__()

@@ -104,6 +104,8 @@ class Feedforward(nn.Module):
 class WindowLayers(nn.Module):
     """tanh over tanh over the embeddings of a window, and a matrix on top where states of another width are wanted."""
 
+    part: ClassVar[str] = "window"
+
     def __init__(self, width: int, hidden: int, num_layers: int, out: int | None, direct: bool) -> None:
         super().__init__()
         self.hidden = nn.ModuleList(nn.Linear(width if i == 0 else hidden, hidden) for i in range(num_layers))

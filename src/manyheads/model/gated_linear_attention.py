@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,8 @@ class GatedLinearAttention(nn.Module):
         chunk: over how many positions the products are taken at once; between chunks goes the state alone (the same,
             section 4.3). It changes nothing but the time.
     """
+
+    part: ClassVar[str] = "attention"
 
     def __init__(self, *, dim: int, num_heads: int, eps: float, chunk: int) -> None:
         super().__init__()

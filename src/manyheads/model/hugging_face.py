@@ -6,20 +6,19 @@ any other keeps this package's names under a `model_type` of its own.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from abc import ABC
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from manyheads import model as package
 from manyheads.errors import UserError
 from manyheads.head.next_token import NextToken
-from manyheads.model.bag_of_embeddings import BagOfEmbeddings
 from manyheads.model.decoder import Decoder
-from manyheads.model.encoder import Encoder
-from manyheads.model.encoder_decoder import EncoderDecoder
-from manyheads.model.feedforward import Feedforward
-from manyheads.model.gru import GRU
 from manyheads.model.layout.base import Layout, Tensors
 from manyheads.model.layout.gpt2 import GPT2
 from manyheads.model.layout.llama import Llama
@@ -27,31 +26,10 @@ from manyheads.model.layout.mistral import Mistral
 from manyheads.model.layout.mixtral import Mixtral
 from manyheads.model.layout.own import Own
 from manyheads.model.layout.qwen3 import Qwen3
-from manyheads.model.linear_attention import LinearAttention
-from manyheads.model.lstm import LSTM
-from manyheads.model.rnn import RNN
-from manyheads.model.seq2seq_lstm import Seq2SeqLSTM
 
 OWN = Own()
 LAYOUTS: tuple[Layout, ...] = (Llama(), Mistral(), Qwen3(), Mixtral(), GPT2(), OWN)
 """Tried in this order for a Decoder: the last one fits every network."""
-
-NETWORKS: dict[str, type[nn.Module]] = {
-    network.__name__: network
-    for network in (
-        Decoder,
-        EncoderDecoder,
-        Encoder,
-        LSTM,
-        GRU,
-        RNN,
-        Feedforward,
-        BagOfEmbeddings,
-        Seq2SeqLSTM,
-        LinearAttention,
-    )
-}
-"""By the `architectures` of this package's own layout."""
 
 
 def to_hugging_face(
@@ -63,7 +41,7 @@ def to_hugging_face(
     another; the output matrix is left out when it is the embedding. Of a network that is no Decoder, or under another head,
     they have the names of the state dict.
     """
-    if type(network) not in NETWORKS.values() or not isinstance(head, NextToken):
+    if not (_is_ours(type(network)) and hasattr(network, "embedding") and isinstance(head, NextToken)):
         return _as_it_is(network, head, end_id)  # what a subclass computes is not known here
     whole: Any = network
     layouts = LAYOUTS if type(network) is Decoder else (OWN,)
@@ -112,7 +90,7 @@ def _as_it_is(network: nn.Module, head: nn.Module, end_id: int | None) -> tuple[
 
 
 def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], Tensors]:
-    """The keyword arguments of Decoder, or of the network in NETWORKS that `architectures` names in this package's own
+    """The keyword arguments of Decoder, or of the network of this package that `architectures` names in its own
     layout; and a state dict with the names `network.*` and `head.*`.
 
     A tied output matrix is there under both of its names. `head.bias` is there when the head has one; the
@@ -150,12 +128,23 @@ def from_hugging_face(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
 
 
 def _network_of(config: Mapping[str, Any]) -> type[nn.Module]:
-    kind = config.get("architectures", ["Decoder"])[0]
-    if kind not in NETWORKS:
-        raise UserError(
-            f"config.json: architectures={kind} is no network of manyheads, only {', '.join(NETWORKS)} are."
-        )
-    return NETWORKS[kind]
+    """The network that a config of this package's own layout names. Raises UserError."""
+    name, known = str(config.get("architectures", ["Decoder"])[0]), []
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if module.ispkg:
+            continue
+        for found in vars(importlib.import_module(module.name)).values():
+            if isinstance(found, type) and found.__module__ == module.name and _is_ours(found):
+                known.append(found.__name__)
+                if found.__name__ == name:
+                    return found
+    raise UserError(f"config.json: architectures={name} is no network of manyheads, only {', '.join(known)} are.")
+
+
+def _is_ours(kind: type) -> bool:
+    """Whether a class is a whole network of this package, and no subclass from outside, of which nothing is known here."""
+    inside = kind.__module__.startswith(f"{package.__name__}.")
+    return inside and issubclass(kind, nn.Module) and hasattr(kind, "kind") and ABC not in kind.__bases__
 
 
 def _check_tensors(state: Tensors, wanted: Mapping[str, torch.Size]) -> None:

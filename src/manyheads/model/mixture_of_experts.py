@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ class MixtureOfExperts(nn.Module):
     (Fedus et al. 2022, Switch Transformer, equation 2). No position is dropped, and none influences another, so padding
     and caches need no care. Every expert is run, if only on nothing, so that no parameter lacks a gradient on one rank.
     """
+
+    part: ClassVar[str] = "router"
 
     def __init__(
         self, *, dim: int, ff_dim: int, activation: Activation, bias: bool, num_experts: int, experts_per_token: int

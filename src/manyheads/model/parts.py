@@ -7,31 +7,16 @@ from typing import NamedTuple
 
 from torch import nn
 
-from manyheads.head.base import Head
-from manyheads.head.multi_token import Ahead
-from manyheads.model.attention import Attention
-from manyheads.model.feed_forward import FeedForward
-from manyheads.model.feedforward import WindowLayers
-from manyheads.model.gated_linear_attention import GatedLinearAttention
-from manyheads.model.mixture_of_experts import MixtureOfExperts
-from manyheads.model.recurrent import Projection
-from manyheads.model.seq2seq_lstm import SourceAttention
-from manyheads.model.textcnn import Convolution
-
-PARTS: dict[str, tuple[type[nn.Module], ...]] = {
+TORCHS: dict[str, tuple[type[nn.Module], ...]] = {
     "embedding": (nn.Embedding,),
-    "attention": (Attention, SourceAttention, GatedLinearAttention),
-    "router": (MixtureOfExperts,),
-    "feed-forward": (FeedForward,),
-    "window": (WindowLayers,),
-    "convolution": (Convolution,),
     "recurrent": (nn.RNNBase,),
-    "projection": (Projection,),
     "norms": (nn.RMSNorm, nn.LayerNorm),
-    "head": (Head,),
-    "tokens ahead": (Ahead,),
 }
-"""Each part with the modules that make it up. A parameter belongs to the innermost of them that holds it."""
+"""Parts of which torch's own modules are. A module of ours says with an attribute `part` of which it is, and a parameter
+belongs to the innermost that is of any."""
+
+LAST = ("norms", "head", "tokens ahead")
+"""What is told behind the others, which come as they do in the network, embeddings first."""
 
 OTHER = "other"
 
@@ -62,11 +47,19 @@ def count_parameters(module: nn.Module) -> dict[str, Count]:
         if not parameter.numel():
             continue
         owners = list(_owners(module, name))
-        part = next((part for owner in reversed(owners) for part in PARTS if isinstance(owner, PARTS[part])), OTHER)
+        part = next((part for owner in reversed(owners) if (part := part_of(owner))), OTHER)
         sums = found.setdefault(part, [0, 0])
         sums[0] += parameter.numel()
         sums[1] += round(parameter.numel() * _share(owners))
-    return {part: Count(*found[part]) for part in (*PARTS, OTHER) if part in found}
+    last = [*LAST, OTHER]
+    order = sorted(found, key=lambda part: (part != "embedding", last.index(part) if part in last else -1))
+    return {part: Count(*found[part]) for part in order}
+
+
+def part_of(module: nn.Module) -> str | None:
+    """The part that a module is; None where it is of none by itself."""
+    own = getattr(type(module), "part", None)
+    return own or next((part for part, kinds in TORCHS.items() if isinstance(module, kinds)), None)
 
 
 def count_flops(module: nn.Module, seq_len: int) -> Flops:

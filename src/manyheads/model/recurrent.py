@@ -19,6 +19,8 @@ from manyheads.model.checks import check_fraction, check_positive
 class Projection(nn.Linear):
     """From the width of the states to that of the embeddings."""
 
+    part: ClassVar[str] = "projection"
+
 
 class Recurrent(nn.Module, ABC):
     """Token ids to hidden states, each made of the token and the state before it; in a packed row every segment starts with a

@@ -170,6 +170,8 @@ class SourceAttention(nn.Module):
     """tanh of a matrix of [c; h], h a state of the decoder and c the mean of the source's states by the softmax of h W s (Luong,
     Pham and Manning 2015, equations 5, 7 and 8)."""
 
+    part: ClassVar[str] = "attention"
+
     def __init__(self, hidden: int, out: int) -> None:
         super().__init__()
         self.hidden = hidden

@@ -88,6 +88,8 @@ class Convolution(nn.Module):
     """Filters of one width over the tokens around each token, and a rectifier; the tokens stand one after the other in a row
     of the weight [filters, width x dim]."""
 
+    part: ClassVar[str] = "convolution"
+
     def __init__(self, dim: int, filters: int, width: int) -> None:
         super().__init__()
         self.width = width
