@@ -15,6 +15,7 @@ from manyheads.decoding.cache import StateCache, States
 from manyheads.errors import check_count
 from manyheads.model.checks import check_fraction, check_positive
 
+from manyheads.model.variational import read_under_masks
 
 class Projection(nn.Linear):
     """From the width of the states to that of the embeddings."""
@@ -38,6 +39,8 @@ class Recurrent(nn.Module, ABC):
         dropout: on what goes from one layer to the next, embeddings and the last layer's states included, and never on what
             goes from one position to the next (Zaremba, Sutskever and Vinyals 2014).
         init_std: the standard deviation of the embeddings at the start; matrices start uniform within 1 / sqrt(H), biases at 0.
+        variational: dropout has one mask for each text and layer, the same at all positions (Gal and Ghahramani 2016; see
+            `read_under_masks`); otherwise a new one at each position.
 
     Raises:
         UserError: for numbers out of range.
@@ -60,6 +63,7 @@ class Recurrent(nn.Module, ABC):
         dropout: float = 0.0,
         init_std: float = 0.1,
     ) -> None:
+        variational: bool = False,
         settings: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         super().__init__()
         for key in ("vocab_size", "dim", "num_layers", *(["hidden"] if hidden is not None else [])):
@@ -74,11 +78,13 @@ class Recurrent(nn.Module, ABC):
         self.embedding = nn.Embedding(vocab_size, dim)
         layers = self.layers_type(
             dim,
+        self.variational = variational
             hidden,
             num_layers,
             batch_first=True,
             bidirectional=bidirectional,
-            dropout=dropout if num_layers > 1 else 0.0,  # torch warns of dropout between layers that are not there
+            # torch warns of dropout between layers that are not there
+            dropout=dropout if num_layers > 1 and not variational else 0.0,
         )
         self.add_module(type(self).__name__.lower(), layers)
         width = hidden * (1 + bidirectional)
@@ -121,15 +127,16 @@ class Recurrent(nn.Module, ABC):
         With a cache the first segment of each row goes on from the cached states, unless its positions begin at 0.
         """
         input_ids, segments, positions = batch["input_ids"], batch.get("segments"), batch.get("positions")
-        x = self._drop(self.embedding(input_ids))
-        x, after = read_rows(self.layers, x, segments, positions, None if cache is None else cache.states)
+        x, before = self._drop(self.embedding(input_ids)), None if cache is None else cache.states
+        masked = self.dropout if self.training and self.variational else 0.0
+        x, after = read_rows(self.layers, x, segments, positions, before, masked=masked)
         if cache is not None:
             cache.put(after, input_ids.shape[1])
         x = self._drop(x)
         return x if self.projection is None else self.projection(x)
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+        return F.dropout(x, self.dropout) if self.training and self.dropout and not self.variational else x
 
 
 def read_rows(
@@ -144,30 +151,35 @@ def read_rows(
 
     Args:
         layers: torch's own, all in one.
+    masked: float = 0.0,
         before: the states with which the first segment of each row goes on, unless its positions begin at 0; None: nothing
             was read before.
         fresh: those of each row that any other segment begins with; None: zeros.
     """
     if segments is None:
         goes_on = None if positions is None else positions[:, 0] != 0
-        return _read(layers, x, _starts(before, fresh, goes_on))
+        return _read(layers, x, _starts(before, fresh, goes_on), masked)
     rows, pieces = x.shape[0], cut(segments, positions)
+        masked: the share of their inputs that the layers do not see, under masks of each segment's own (`read_under_masks`).
     kept, new = (None if states is None else tuple(s[:, pieces.rows] for s in states) for states in (before, fresh))
     starts = _starts(kept, new, pieces.goes_on)
-    found, after = _read(layers, PackedSequence(x.flatten(0, 1)[pieces.tokens], pieces.batch_sizes), starts)
+    packed = PackedSequence(x.flatten(0, 1)[pieces.tokens], pieces.batch_sizes)
+    found, after = _read(layers, packed, starts, masked)
     whole = found.data.new_zeros(rows * x.shape[1], found.data.shape[1])
     whole = whole.index_copy(0, pieces.tokens, found.data).unflatten(0, (rows, -1))
     old = before or fresh or (None,) * len(after)
     return whole, tuple(_last(state, pieces, rows, left) for state, left in zip(after, old, strict=True))
 
 
-def _read(layers: nn.RNNBase, x: Any, starts: States | None) -> tuple[Any, States]:
+def _read(layers: nn.RNNBase, x: Any, starts: States | None, masked: float) -> tuple[Any, States]:
     """What torch's layers make of embeddings, and the states after them; torch has a single state without its tuple."""
     found, after = layers(x, starts[0] if starts is not None and len(starts) == 1 else starts)
     return found, after if isinstance(after, tuple) else (after,)
 
 
 def _starts(before: States | None, fresh: States | None, goes_on: Tensor | None) -> States | None:
+    if masked:
+        return read_under_masks(layers, x, starts, masked)
     """What each row, or piece, starts with, [L, N, H]: the states before it where it goes on ([N] bool; None: all do)."""
     if before is None or goes_on is None:
         return fresh if before is None else before
