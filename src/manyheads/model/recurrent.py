@@ -13,9 +13,10 @@ from torch.nn.utils.rnn import PackedSequence
 from manyheads.batch import Batch
 from manyheads.decoding.cache import StateCache, States
 from manyheads.errors import check_count
+from manyheads.model.carried import Carried
 from manyheads.model.checks import check_fraction, check_positive
-
 from manyheads.model.variational import read_under_masks
+
 
 class Projection(nn.Linear):
     """From the width of the states to that of the embeddings."""
@@ -38,9 +39,9 @@ class Recurrent(nn.Module, ABC):
             not D wide; otherwise the head reads the states as they are.
         dropout: on what goes from one layer to the next, embeddings and the last layer's states included, and never on what
             goes from one position to the next (Zaremba, Sutskever and Vinyals 2014).
-        init_std: the standard deviation of the embeddings at the start; matrices start uniform within 1 / sqrt(H), biases at 0.
         variational: dropout has one mask for each text and layer, the same at all positions (Gal and Ghahramani 2016; see
             `read_under_masks`); otherwise a new one at each position.
+        init_std: the standard deviation of the embeddings at the start; matrices start uniform within 1 / sqrt(H), biases at 0.
 
     Raises:
         UserError: for numbers out of range.
@@ -49,6 +50,7 @@ class Recurrent(nn.Module, ABC):
     layers_type: ClassVar[type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]]
     cuts_rows: ClassVar[bool] = True  # at the borders of segments, which shapes alone do not tell
     kind: str = "causal"  # of an instance: bidirectional where it reads from both ends
+    carries: bool = True  # of an instance: not where it reads from both ends
     max_positions: int | None = None
 
     def __init__(
@@ -61,9 +63,9 @@ class Recurrent(nn.Module, ABC):
         bidirectional: bool = False,
         tie_embeddings: bool = True,
         dropout: float = 0.0,
+        variational: bool = False,
         init_std: float = 0.1,
     ) -> None:
-        variational: bool = False,
         settings: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         super().__init__()
         for key in ("vocab_size", "dim", "num_layers", *(["hidden"] if hidden is not None else [])):
@@ -73,12 +75,13 @@ class Recurrent(nn.Module, ABC):
         hidden = hidden or dim
         self.settings = settings | {"hidden": hidden}
         self.vocab_size = vocab_size
-        self.kind = "bidirectional" if bidirectional else "causal"
+        self.kind, self.carries = ("bidirectional", False) if bidirectional else ("causal", True)
+        self.carried = Carried()
         self.dropout = dropout
+        self.variational = variational
         self.embedding = nn.Embedding(vocab_size, dim)
         layers = self.layers_type(
             dim,
-        self.variational = variational
             hidden,
             num_layers,
             batch_first=True,
@@ -124,8 +127,10 @@ class Recurrent(nn.Module, ABC):
     def forward(self, batch: Batch, cache: StateCache | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Hidden states [B, T, D]; zeros on padding.
 
-        With a cache the first segment of each row goes on from the cached states, unless its positions begin at 0.
+        With a cache the first segment of each row goes on from the cached states, unless its positions begin at 0; so it does
+        from those of its lane, where the batch has `lanes`.
         """
+        cache = cache or self.carried.of(batch, self.training)
         input_ids, segments, positions = batch["input_ids"], batch.get("segments"), batch.get("positions")
         x, before = self._drop(self.embedding(input_ids)), None if cache is None else cache.states
         masked = self.dropout if self.training and self.variational else 0.0
@@ -146,21 +151,21 @@ def read_rows(
     positions: Tensor | None = None,
     before: States | None = None,
     fresh: States | None = None,
+    masked: float = 0.0,
 ) -> tuple[Tensor, States]:
     """Hidden states [B, T, H] of embedded rows [B, T, D], zeros on padding; and the states of each row behind its last token.
 
     Args:
         layers: torch's own, all in one.
-    masked: float = 0.0,
         before: the states with which the first segment of each row goes on, unless its positions begin at 0; None: nothing
             was read before.
         fresh: those of each row that any other segment begins with; None: zeros.
+        masked: the share of their inputs that the layers do not see, under masks of each segment's own (`read_under_masks`).
     """
     if segments is None:
         goes_on = None if positions is None else positions[:, 0] != 0
         return _read(layers, x, _starts(before, fresh, goes_on), masked)
     rows, pieces = x.shape[0], cut(segments, positions)
-        masked: the share of their inputs that the layers do not see, under masks of each segment's own (`read_under_masks`).
     kept, new = (None if states is None else tuple(s[:, pieces.rows] for s in states) for states in (before, fresh))
     starts = _starts(kept, new, pieces.goes_on)
     packed = PackedSequence(x.flatten(0, 1)[pieces.tokens], pieces.batch_sizes)
@@ -173,19 +178,19 @@ def read_rows(
 
 def _read(layers: nn.RNNBase, x: Any, starts: States | None, masked: float) -> tuple[Any, States]:
     """What torch's layers make of embeddings, and the states after them; torch has a single state without its tuple."""
+    if masked:
+        return read_under_masks(layers, x, starts, masked)
     found, after = layers(x, starts[0] if starts is not None and len(starts) == 1 else starts)
     return found, after if isinstance(after, tuple) else (after,)
 
 
 def _starts(before: States | None, fresh: States | None, goes_on: Tensor | None) -> States | None:
-    if masked:
-        return read_under_masks(layers, x, starts, masked)
     """What each row, or piece, starts with, [L, N, H]: the states before it where it goes on ([N] bool; None: all do)."""
     if before is None or goes_on is None:
         return fresh if before is None else before
     kept = goes_on[None, :, None]
     if fresh is None:
-        return tuple(state * kept for state in before)
+        return tuple(state.masked_fill(~kept, 0) for state in before)
     return tuple(torch.where(kept, state, new) for state, new in zip(before, fresh, strict=True))
 
 
