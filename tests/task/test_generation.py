@@ -17,6 +17,7 @@ from manyheads.errors import UserError
 from manyheads.head.base import HeadOutput
 from manyheads.head.next_token import NextToken
 from manyheads.metric.bits_per_byte import BitsPerByte
+from manyheads.metric.stretches import stretches_of
 from manyheads.model.lstm import LSTM
 from manyheads.scored_lm import ScoredLM
 from manyheads.task.base import Scored
@@ -358,3 +359,22 @@ def test_more_lanes_than_tokens_are_refused(make: Make):
         "task.batch_size=5: a step of 1 batches on 1 devices has 5 rows, and the train split 4 tokens. "
         "Set a smaller task.batch_size."
     )
+
+
+@pytest.mark.parametrize("settings", [{"seq_len": 16}, {"seq_len": 64, "stride": 20}, {"seq_len": 16, "carry": True}])
+def test_losses_by_place_are_over_every_label_and_byte(make: Make, settings: dict[str, int], tmp_path: Path):
+    """Guards a label at another place than the network read it at: a text of a batch is compared with what the data says."""
+    task = make(UNICODE, by_place=True, **settings)
+    labels: dict[int, int] = {}
+    for batch in task.test_dataloader():
+        kept = stretches_of(batch)[batch["labels"] != IGNORE]
+        for stretch in kept.tolist():
+            labels[stretch] = labels.get(stretch, 0) + 1
+    scored = Scored({}, {}, {}, dict.fromkeys(labels, 1.0), labels)
+    (write,) = task.pages(scored).values()
+    write(tmp_path / "by_place.html")
+    rows = [line.split(",") for line in (tmp_path / "by_place.csv").read_text().splitlines()[1:]]
+    assert sum(int(row[2]) for row in rows) == sum(labels.values())
+    assert sum(int(row[3]) for row in rows) == sum(len(text.encode()) for text in UNICODE)
+    assert task.pages(scored._replace(stretch_labels={0: 3})) == {}
+    assert make(UNICODE, **settings).pages(scored) == {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar, final
 
 import numpy as np
@@ -17,6 +18,7 @@ from manyheads.batch import Batch
 from manyheads.data.concatenated import ConcatenatedStore
 from manyheads.data.lanes import LaneRows, LaneSampler, Layout, equal_lanes, whole_documents
 from manyheads.data.loader import ResumableLoader
+from manyheads.data.packing import Segments, cut
 from manyheads.data.source import Source
 from manyheads.data.store import TokenStore
 from manyheads.errors import UserError
@@ -25,6 +27,7 @@ from manyheads.metric.accuracy import Accuracy
 from manyheads.metric.bits_per_byte import BitsPerByte
 from manyheads.metric.loss import Loss
 from manyheads.metric.perplexity import Perplexity, WordPerplexity
+from manyheads.metric.stretches import bounds, labels_within, scored_stretches, write_stretches
 from manyheads.task.answering import text_losses
 from manyheads.task.base import Loader, Prediction, Scored, Shown
 from manyheads.task.text_rows import TextRows
@@ -58,6 +61,8 @@ class Generation(TextRows):
             training texts, permuted anew in each epoch, follow on each other in as many lanes of one length as an optimizer
             step has rows. Gradients end at a row's beginning, and states at that of a text. Scoring has each text whole in
             one lane, so that no score depends on `seq_len`.
+        by_place: scoring the test split leaves a page and a csv of how the loss goes by the place in a row, or in a text
+            where rows go on: predictions/by_place.html and .csv.
     """
 
     heads = frozenset({"NextToken"})
@@ -81,12 +86,13 @@ class Generation(TextRows):
         stride: int | None = None,
         shuffle: bool = True,
         carry: bool = False,
+        by_place: bool = False,
     ) -> None:
         super().__init__(
             source=source, tokenizer=tokenizer, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size,
             seq_len=seq_len, pack=pack, num_workers=num_workers, shuffle=shuffle, stride=stride,
         )  # fmt: skip
-        self.carry = carry
+        self.carry, self.by_place = carry, by_place
         self._words: dict[str, int] = {}
         self._lanes_before: int | None = None  # of a checkpoint with other lanes, whose epoch begins anew
         if carry:
@@ -211,6 +217,28 @@ class Generation(TextRows):
                 bytes=sizes[example],
                 bits_per_byte=loss[example] / math.log(2) / sizes[example],
             )
+
+    def pages(self, scored: Scored) -> Mapping[str, Callable[[Path], None]]:
+        """Loss by the place, where that was asked for; none of a split of which not every label was scored."""
+        if not self.by_place:
+            return {}
+        found = scored_stretches(scored.stretch_loss, scored.stretch_labels, self._stretches("test"))
+        return {"by_place": functools.partial(write_stretches, found)} if found else {}
+
+    def _stretches(self, split: str) -> dict[int, tuple[int, int]]:
+        """How many labels, and bytes that they stand for, each stretch of the texts of a split has, as they are scored."""
+        store, windows, found = self.store(split), self.scored_segments(split), dict[int, tuple[int, int]]()
+        while bounds(len(found))[0] <= windows.length.max():
+            start, count = labels_within(windows.skip, windows.length, len(found))
+            found[len(found)] = int(count.sum()), int(store.bytes_of(windows.start + start, count).sum())
+        return {stretch: sums for stretch, sums in found.items() if sums[0]}
+
+    def scored_segments(self, split: str) -> Segments:
+        """The pieces of texts that are scored: whole texts where rows go on."""
+        if not self.carry:
+            return super().scored_segments(split)
+        starts = self.store(split).document_starts
+        return cut(starts, int(np.diff(starts).max()))
 
     def answers(self, network: nn.Module, head: Head) -> Iterator[Prediction]:
         """How well a trained network predicts each row of the test split, in order."""
