@@ -138,3 +138,10 @@ def test_rows_that_go_on_need_a_network_that_keeps_a_state() -> None:
     assert "a LSTM that is bidirectional keeps none" in error_of(
         "model=lstm", "model.bidirectional=true", "task.carry=true"
     )
+
+
+def test_a_member_of_a_mixture_has_no_rows_that_go_on() -> None:
+    members = ["task=mixture", "+task@task.members.one=generation", "+task@task.members.two=generation"]
+    assert error_of(*members, "model=lstm", "++task.members.two.carry=true") == (
+        "task.members.two.carry=true: the steps of a mixture are of its members in turn. Set it to false."
+    )

@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 
 from manyheads.batch import IGNORE, NO_EXAMPLE, Batch
 from manyheads.build import CONF_DIR, build
+from manyheads.data.files import files
+from manyheads.data.mixture import mixture
 from manyheads.data.source import Source
 from manyheads.errors import UserError
 from manyheads.head.base import HeadOutput
@@ -22,6 +24,7 @@ from manyheads.model.lstm import LSTM
 from manyheads.scored_lm import ScoredLM
 from manyheads.task.base import Scored
 from manyheads.task.generation import Generation
+from manyheads.testing import Rows
 from manyheads.tokenizer.byte import byte
 
 # one to four bytes a character, combining marks, a NUL, line breaks of all kinds, an empty row, long and short ones
@@ -350,6 +353,21 @@ def test_what_has_no_meaning_where_rows_go_on_is_refused(make: Make, settings: d
     with pytest.raises(UserError) as error:
         make([], carry=True, **settings)
     assert str(error.value) == message
+
+
+def test_data_that_cannot_lie_in_lanes_is_refused(texts: Callable[..., Source], tmp_path: Path):
+    (tmp_path / "t.txt").write_text("a\nb\n")
+    stream = files(format="text", path=str(tmp_path / "t.txt"), streaming=True, join_rows=False)
+    sources = {name: Rows({"train": [name], "validation": ["x"], "test": ["y"]}) for name in ("a", "b")}
+    mixed = mixture(sources=sources, weights={"a": 1, "b": 2})
+    for source, key in ((stream, "data.streaming=true: "), (mixed, "data.weights: ")):
+        with pytest.raises(UserError) as error:
+            Generation(source=source, tokenizer=byte(source=source), seed=1, carry=True)
+        assert str(error.value).startswith(f"{key}task.carry=true lays texts one after the other in lanes,")
+    whole = mixture(sources=sources)
+    task = Generation(source=whole, tokenizer=byte(source=whole), seed=1, carry=True, seq_len=2, batch_size=2)
+    labels = [batch["labels"] for batch in task.train_dataloader()]
+    assert sorted(torch.cat([part.flatten() for part in labels]).tolist()) == sorted([*b"ab", END, END])
 
 
 def test_more_lanes_than_tokens_are_refused(make: Make):
