@@ -124,3 +124,23 @@ def test_no_memory_is_taken_for_the_network(monkeypatch: pytest.MonkeyPatch) -> 
     network = compatibility.check_shape(config)
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
     assert torch.get_default_device().type == "cpu"
+
+
+def test_rows_that_go_on_need_a_network_that_keeps_a_state() -> None:
+    for name in ("lstm", "gru", "rnn", "linear_attention"):
+        checked(f"model={name}", "task.carry=true")
+    ways = "Set model=gru or model=linear_attention or model=lstm or model=rnn, or task.carry=false."
+    for name, kind in (("tiny", "Decoder"), ("feedforward", "Feedforward")):
+        assert error_of(f"model={name}", "task.carry=true") == (
+            f"task.carry=true: rows go on with the state of the row before, and a {kind} that is causal keeps none. {ways}"
+        )
+    assert "a LSTM that is bidirectional keeps none" in error_of(
+        "model=lstm", "model.bidirectional=true", "task.carry=true"
+    )
+
+
+def test_a_member_of_a_mixture_has_no_rows_that_go_on() -> None:
+    members = ["task=mixture", "+task@task.members.one=generation", "+task@task.members.two=generation"]
+    assert error_of(*members, "model=lstm", "++task.members.two.carry=true") == (
+        "task.members.two.carry=true: the steps of a mixture are of its members in turn. Set it to false."
+    )

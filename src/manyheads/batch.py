@@ -38,4 +38,7 @@ class Batch(TypedDict, total=False):
     num_tokens: Tensor  # [] int64, tokens that are read, padding apart; absent: as many as there are labels
     pseudo_labels: Tensor  # [B, T] int64, tokens that are each to be told with nothing but itself masked, or IGNORE
     member: str  # of a mixture, the name of the task that the batch is of; absent: there is one task
+    lanes: Tensor  # [B] int64, the lane of text that each row is the next part of: where its positions do not begin at 0, a
+    #                network goes on from the state that the lane's row before has left; absent: no row goes on
+    num_lanes: int  # how many lanes there are, over all batches and ranks; beside `lanes`
     spans: Tensor  # [B, 2] int64, the first and the last position of the answer in input_ids, or IGNORE

@@ -175,10 +175,24 @@ def check_shape(cfg: DictConfig, allow: Iterable[str] = ()) -> nn.Module:
     with torch.device("meta"):
         network = build(cfg.model, "model", allow=allow, vocab_size=PLACEHOLDER_VOCABULARY)
     check_length(cfg, network)
+    check_carry(cfg, network)
     for name, member in members_of(cfg).items():
         with naming(name, cfg):
             check_length(member, network)
+            if member.task.get("carry"):
+                raise UserError("task.carry=true: the steps of a mixture are of its members in turn. Set it to false.")
     return network
+
+
+def check_carry(cfg: DictConfig, network: Any) -> None:
+    """Raises UserError when rows are to go on with a state that the network does not have."""
+    if not cfg.task.get("carry") or "carry" not in parameters(form_of(cfg)) or getattr(network, "carries", False):
+        return
+    able = [f"model={name}" for name, known in classes("model").items() if getattr(known, "carries", False)]
+    raise UserError(
+        f"task.carry=true: rows go on with the state of the row before, and a {type(network).__name__} that is "
+        f"{kind_of(network)} keeps none. Set {' or '.join(able)}, or task.carry=false."
+    )
 
 
 def check_length(cfg: DictConfig, network: Any) -> None:

@@ -15,6 +15,7 @@ from manyheads.batch import NO_EXAMPLE, Batch
 from manyheads.head.base import Head, HeadOutput
 from manyheads.metric.base import Metric
 from manyheads.metric.output import OutputReader
+from manyheads.metric.stretches import stretches_of
 from manyheads.metric.sums import ExampleSums
 
 
@@ -23,6 +24,8 @@ class ScoredLM(pl.LightningModule):
 
     Attributes:
         examples: each example's sum of losses, of the split that was scored last outside of training.
+        stretches: each stretch's sum of losses, of that split: what labels at about the same place of their texts cost. None
+            of a mixture's, nor of heads that have no label at each position.
         outputs: what was read for each example of that split.
         scores: the newest value of each `val/<name>` and `test/<name>`.
     """
@@ -41,7 +44,7 @@ class ScoredLM(pl.LightningModule):
         self.head = head
         self.val_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
         self.test_metrics = nn.ModuleDict({metric.name: metric() for metric in metrics})
-        self.examples = ExampleSums()
+        self.examples, self.stretches = ExampleSums(), ExampleSums()
         self.reader = outputs
         self.outputs: dict[int, Any] = {}
         self.scores: dict[str, float] = {}
@@ -91,6 +94,8 @@ class ScoredLM(pl.LightningModule):
             examples = batch["examples"]
             examples = examples if examples.ndim == losses.ndim else examples[:, None].expand_as(losses)
             self.examples.add(examples[learned], losses[learned])
+            if losses.ndim == 2 and "member" not in batch:
+                self.stretches.add(stretches_of(batch)[learned], losses[learned])
         if self.reader is not None and self._reads:
             with sharded.gathered(self):  # ranks read their rows with networks of their own, at their own pace
                 read = self.reader.read(self.network, self.head, batch, hidden)
@@ -100,12 +105,13 @@ class ScoredLM(pl.LightningModule):
 
     def _begin(self, reads: bool) -> None:
         """Forgets what an earlier scoring left."""
-        self.examples, self.outputs, self._reads = ExampleSums(), {}, reads
+        self.examples, self.stretches, self.outputs, self._reads = ExampleSums(), ExampleSums(), {}, reads
 
     def _end(self, stage: str, split: str, metrics: nn.ModuleDict, *, gather: bool) -> None:
         """Makes `<stage>/<name>` known, over all ranks."""
         if gather:
             self.examples.gather()
+            self.stretches.gather()
         self._publish(stage, metrics)
         if self.reader is not None and self._reads:
             parts = ranks.gathered(self.outputs)

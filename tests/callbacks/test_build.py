@@ -45,7 +45,17 @@ def test_saving_comes_after_deciding_and_leaving_after_saving(metrics: list[Any]
     # guards: an order in which early stopping's state misses the checkpoint, or a signal misses the save
     made = make(metrics, patience=2)
     assert names(made) == [
-        *("Throughput", "RngState", "StopWhenNotFinite", "MetricsLog", "Progress", "Samples", "Averaging", "StopEarly"),
+        *(
+            "Throughput",
+            "RngState",
+            "LaneStatesKept",
+            "StopWhenNotFinite",
+            "MetricsLog",
+            "Progress",
+            "Samples",
+            "Averaging",
+            "StopEarly",
+        ),
         *("RunCheckpoint", "Interrupt"),
     ]
 
@@ -71,7 +81,7 @@ def test_what_is_switched_off_is_not_there(metrics: list[Any]) -> None:
 
 def test_what_is_asked_for_logs_after_the_rows_of_training(metrics: list[Any]) -> None:
     made = names(make(metrics, norms_every_n_steps=5, system=True))
-    assert made[3:6] == ["MetricsLog", "LayerNorms", "SystemMetrics"]
+    assert made[4:7] == ["MetricsLog", "LayerNorms", "SystemMetrics"]
 
 
 def test_system_figures_without_psutil_say_what_to_install(metrics: list[Any], monkeypatch: Any) -> None:

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,12 +12,19 @@ from omegaconf import OmegaConf
 
 from manyheads.batch import IGNORE, NO_EXAMPLE, Batch
 from manyheads.build import CONF_DIR, build
+from manyheads.data.files import files
+from manyheads.data.mixture import mixture
 from manyheads.data.source import Source
 from manyheads.errors import UserError
 from manyheads.head.base import HeadOutput
+from manyheads.head.next_token import NextToken
 from manyheads.metric.bits_per_byte import BitsPerByte
+from manyheads.metric.stretches import stretches_of
+from manyheads.model.lstm import LSTM
+from manyheads.scored_lm import ScoredLM
 from manyheads.task.base import Scored
 from manyheads.task.generation import Generation
+from manyheads.testing import Rows
 from manyheads.tokenizer.byte import byte
 
 # one to four bytes a character, combining marks, a NUL, line breaks of all kinds, an empty row, long and short ones
@@ -219,3 +227,172 @@ def test_the_yaml_builds_it(texts: Callable[..., Source], tmp_path: Path):
     node = OmegaConf.load(CONF_DIR / "task" / "generation.yaml")
     source = texts(["a"])
     assert isinstance(build(node, "task", source=source, tokenizer=byte(source=source), seed=0), Generation)
+
+
+# rows that go on
+
+
+@pytest.mark.parametrize("join_rows", [False, True])
+@pytest.mark.parametrize("seq_len", [1, 7, 1000])
+@pytest.mark.parametrize("eval_batch_size", [1, 3, 50])
+def test_carried_on_every_byte_and_label_is_scored_once(
+    make: Make, seq_len: int, eval_batch_size: int, join_rows: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Guards: a text that is cut, or whose rest has no row; on ranks too, which have as many batches each."""
+    documents = ["".join(UNICODE)] if join_rows else [text for text in UNICODE if text]
+    num_bytes = sum(len(text.encode()) for text in UNICODE)
+    expected = {i: [*text.encode(), END] for i, text in enumerate(documents)}
+    for world in (1, 3):
+        parts = []
+        for rank in range(world):
+            monkeypatch.setattr(Generation, "_rank", lambda self, rank=rank, world=world: (rank, world))
+            task = make(UNICODE, join_rows=join_rows, seq_len=seq_len, eval_batch_size=eval_batch_size, carry=True)
+            parts.append(list(task.test_dataloader()))
+        assert len({len(part) for part in parts}) == 1
+        total_bytes, total_labels, found = scored([batch for part in parts for batch in part])
+        assert (total_bytes, total_labels) == (num_bytes, num_bytes + len(documents))
+        assert found == expected  # in order, since a text is in one lane
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_carried_on_training_sees_every_label_once_an_epoch(make: Make, num_workers: int):
+    task = make(UNICODE, seq_len=5, batch_size=3, carry=True, num_workers=num_workers)
+    loader = task.train_dataloader()
+    epochs = []
+    for epoch in range(2):
+        loader.order.set_epoch(epoch)
+        epochs.append([batch["labels"][batch["labels"] != IGNORE].tolist() for batch in loader])
+    texts = [[*text.encode(), END] for text in UNICODE if text]
+    for labels in epochs:
+        assert sorted(itertools.chain(*labels)) == sorted(itertools.chain(*texts))
+        assert len(labels) == len(loader) == math.ceil(math.ceil(task.tokens_per_epoch / 3) / 5)
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("parts", [(4, 1), (1, 4), (2, 2), (2, 1)])
+def test_ranks_and_micro_batches_share_the_lanes_of_one_batch(
+    make: Make, parts: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    """Guards: another order on more ranks, and a micro-batch that goes on with the lanes of the one before it in its step."""
+
+    def rows(batch_size: int, rank: int, world: int, micro_batches: int) -> list[tuple[int, list[int]]]:
+        monkeypatch.setattr(Generation, "_rank", lambda self: (rank, world))
+        task = make(UNICODE, seq_len=5, batch_size=batch_size, carry=True)
+        task.trainer = SimpleNamespace(  # type: ignore[assignment]
+            accumulate_grad_batches=micro_batches, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+        )
+        return [
+            (lane, ids)
+            for batch in task.train_dataloader()
+            for lane, ids in zip(batch["lanes"].tolist(), batch["input_ids"].tolist(), strict=True)
+        ]
+
+    def by_lane(found: list[tuple[int, list[int]]]) -> dict[int, list[int]]:
+        lanes: dict[int, list[int]] = {}
+        for lane, ids in found:
+            lanes.setdefault(lane, []).extend(token for token in ids if token != END)  # END is padding too
+        return lanes
+
+    world, micro_batches = parts
+    batch_size = 4 // (world * micro_batches)
+    found = [one for rank in range(world) for one in rows(batch_size, rank, world, micro_batches)]
+    assert by_lane(found) == by_lane(rows(4, 0, 1, 1))
+
+
+def test_a_resume_goes_on_with_the_very_rows_of_its_lanes(make: Make):
+    task = make(UNICODE, seq_len=5, batch_size=3, carry=True)
+    batches = iter(task.train_dataloader())
+    for _ in range(4):
+        next(batches)
+    place, rest = task.state_dict(), list(batches)
+    again = make(UNICODE, seq_len=5, batch_size=3, carry=True)
+    again.load_state_dict(place)
+    for one, other in zip(rest, again.train_dataloader(), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in ("input_ids", "labels", "positions", "lanes"))
+    assert again.closing_notes == []
+    other = make(UNICODE, seq_len=5, batch_size=2, carry=True)
+    other.load_state_dict(place)
+    assert (next(iter(other.train_dataloader()))["positions"][:, 0] == 0).all()
+    assert "was begun anew, since it was in 3 lanes" in other.closing_notes[0]
+
+
+def test_bits_per_byte_of_short_rows_carried_on_is_that_of_whole_texts(make: Make):
+    """Guards a state that is lost or taken up where it should not be; whatever the rows and the lanes are."""
+    torch.manual_seed(0)
+    network = LSTM(vocab_size=257, dim=8, num_layers=2)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    lm = ScoredLM(network=network, head=NextToken(dim=8, vocab_size=257, init_std=0.5), metrics=(BitsPerByte,)).eval()
+
+    def score(**settings) -> float:
+        task = make(UNICODE, **settings)
+        with torch.inference_mode():
+            for batch in task.val_dataloader():
+                lm.validation_step(batch, 0)
+        (metric,) = lm.val_metrics.values()
+        value = metric.compute().item()  # type: ignore[operator]
+        metric.reset()  # type: ignore[operator]
+        return value
+
+    whole = score(seq_len=1000, eval_batch_size=4)
+    for seq_len, eval_batch_size in ((1, 2), (3, 1), (16, 5), (64, 50)):
+        assert score(seq_len=seq_len, eval_batch_size=eval_batch_size, carry=True) == pytest.approx(whole, abs=1e-5)
+    assert abs(score(seq_len=16) - whole) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stride": 2}, "task.stride=2: task.carry=true lays texts one after the other in lanes, where each label has its "
+         "whole text before it. Leave it out."),
+        ({"pack": False}, "task.pack=false: task.carry=true lays texts one after the other in lanes, which fills each row. "
+         "Set task.pack=true."),
+    ],
+)  # fmt: skip
+def test_what_has_no_meaning_where_rows_go_on_is_refused(make: Make, settings: dict[str, int], message: str):
+    with pytest.raises(UserError) as error:
+        make([], carry=True, **settings)
+    assert str(error.value) == message
+
+
+def test_data_that_cannot_lie_in_lanes_is_refused(texts: Callable[..., Source], tmp_path: Path):
+    (tmp_path / "t.txt").write_text("a\nb\n")
+    stream = files(format="text", path=str(tmp_path / "t.txt"), streaming=True, join_rows=False)
+    sources = {name: Rows({"train": [name], "validation": ["x"], "test": ["y"]}) for name in ("a", "b")}
+    mixed = mixture(sources=sources, weights={"a": 1, "b": 2})
+    for source, key in ((stream, "data.streaming=true: "), (mixed, "data.weights: ")):
+        with pytest.raises(UserError) as error:
+            Generation(source=source, tokenizer=byte(source=source), seed=1, carry=True)
+        assert str(error.value).startswith(f"{key}task.carry=true lays texts one after the other in lanes,")
+    whole = mixture(sources=sources)
+    task = Generation(source=whole, tokenizer=byte(source=whole), seed=1, carry=True, seq_len=2, batch_size=2)
+    labels = [batch["labels"] for batch in task.train_dataloader()]
+    assert sorted(torch.cat([part.flatten() for part in labels]).tolist()) == sorted([*b"ab", END, END])
+
+
+def test_more_lanes_than_tokens_are_refused(make: Make):
+    with pytest.raises(UserError) as error:
+        make(["abc"], carry=True, batch_size=5).train_dataloader()
+    assert str(error.value) == (
+        "task.batch_size=5: a step of 1 batches on 1 devices has 5 rows, and the train split 4 tokens. "
+        "Set a smaller task.batch_size."
+    )
+
+
+@pytest.mark.parametrize("settings", [{"seq_len": 16}, {"seq_len": 64, "stride": 20}, {"seq_len": 16, "carry": True}])
+def test_losses_by_place_are_over_every_label_and_byte(make: Make, settings: dict[str, int], tmp_path: Path):
+    """Guards a label at another place than the network read it at: a text of a batch is compared with what the data says."""
+    task = make(UNICODE, by_place=True, **settings)
+    labels: dict[int, int] = {}
+    for batch in task.test_dataloader():
+        kept = stretches_of(batch)[batch["labels"] != IGNORE]
+        for stretch in kept.tolist():
+            labels[stretch] = labels.get(stretch, 0) + 1
+    scored = Scored({}, {}, {}, dict.fromkeys(labels, 1.0), labels)
+    (write,) = task.pages(scored).values()
+    write(tmp_path / "by_place.html")
+    rows = [line.split(",") for line in (tmp_path / "by_place.csv").read_text().splitlines()[1:]]
+    assert sum(int(row[2]) for row in rows) == sum(labels.values())
+    assert sum(int(row[3]) for row in rows) == sum(len(text.encode()) for text in UNICODE)
+    assert task.pages(scored._replace(stretch_labels={0: 3})) == {}
+    assert make(UNICODE, **settings).pages(scored) == {}

@@ -16,6 +16,7 @@ from manyheads.callbacks.early_stopping import StopEarly
 from manyheads.callbacks.find_batch_size import FindBatchSize
 from manyheads.callbacks.find_lr import FindLr
 from manyheads.callbacks.interrupt import Interrupt, resume_command
+from manyheads.callbacks.lane_states import LaneStatesKept
 from manyheads.callbacks.metrics_log import MetricsLog
 from manyheads.callbacks.nonfinite import StopWhenNotFinite
 from manyheads.callbacks.norms import LayerNorms
@@ -145,6 +146,7 @@ def callbacks(
     watch = [
         throughput,
         RngState(),
+        LaneStatesKept(),
         *([spikes] if spikes else []),
         StopWhenNotFinite(checkpoint, losses=spikes is None and not find_lr),
     ]

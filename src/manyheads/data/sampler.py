@@ -20,6 +20,7 @@ class Place(TypedDict):
     rows: int  # rows of this epoch that all ranks have taken together
     batches: int  # micro-batches of this epoch that each rank has taken
     group: NotRequired[int]  # rows of like lengths that stand together in this epoch; absent: they do not
+    lanes: NotRequired[int]  # of a LaneSampler, how many lanes the rows are in
 
 
 class ResumableBatchSampler(Sampler[list[int]]):

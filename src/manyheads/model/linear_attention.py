@@ -13,6 +13,7 @@ from manyheads.batch import Batch
 from manyheads.decoding.cache import StateCache
 from manyheads.errors import check_count
 from manyheads.model.block import PreNormBlock
+from manyheads.model.carried import Carried
 from manyheads.model.decoder_settings import check_transformer
 from manyheads.model.feed_forward import ACTIVATIONS, FeedForward
 from manyheads.model.gated_linear_attention import GatedLinearAttention, Run
@@ -47,6 +48,7 @@ class LinearAttention(nn.Module):
     """
 
     kind: ClassVar[str] = "causal"
+    carries: ClassVar[bool] = True
     max_positions: ClassVar[int | None] = None
 
     def __init__(
@@ -82,6 +84,7 @@ class LinearAttention(nn.Module):
         self.vocab_size = vocab_size
         self.dim = dim
         self.dropout = dropout
+        self.carried = Carried()
         self.embedding = nn.Embedding(vocab_size, dim)
         make_norm = partial(NORMS[norm], dim, norm_eps, bias)
         self.blocks = nn.ModuleList(
@@ -119,13 +122,15 @@ class LinearAttention(nn.Module):
         return StateCache(batch_size=batch_size, max_len=max_len)
 
     def forward(self, batch: Batch, cache: StateCache | None = None) -> Tensor:
-        """Hidden states [B, T, D], after the last norm. With a cache the batch goes on from the states that it holds."""
+        """Hidden states [B, T, D], after the last norm. With a cache the batch goes on from the states that it holds; so
+        does a batch with `lanes` from those of its lanes, where positions do not begin at 0."""
         ids = batch["input_ids"]
+        kept = cache or self.carried.of(batch, self.training)
         before = places(batch, 0 if cache is None else cache.length)
         begins = torch.arange(ids.shape[1], device=ids.device) - before
         run = Run(
             begins=begins if begins.ndim > 1 else begins[None],
-            before=None if cache is None or cache.states is None else cache.states[0],
+            before=None if kept is None or kept.states is None else kept.states[0],
             after=[],
             cache=cache,
         )
@@ -133,6 +138,6 @@ class LinearAttention(nn.Module):
         x = F.dropout(x, self.dropout) if self.training and self.dropout else x
         for layer, block in enumerate(self.blocks):
             x = block(x, run, layer)
-        if cache is not None:
-            cache.put((torch.stack(run.after),), ids.shape[1])
+        if kept is not None:
+            kept.put((torch.stack(run.after),), ids.shape[1])
         return self.final_norm(x)

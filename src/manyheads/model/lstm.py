@@ -15,7 +15,7 @@ class LSTM(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber 1997) with the forget gates of Gers, Schmidhuber and Cummins (2000).
 
     Args:
-        vocab_size, dim, hidden, num_layers, bidirectional, tie_embeddings, dropout, init_std: see `Recurrent`.
+        vocab_size, dim, hidden, num_layers, bidirectional, tie_embeddings, dropout, variational, init_std: see `Recurrent`.
         forget_bias: the bias of the forget gates at the start (1: Jozefowicz, Zaremba and Sutskever 2015, section 2.2).
 
     Raises:
@@ -34,13 +34,14 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         tie_embeddings: bool = True,
         dropout: float = 0.0,
+        variational: bool = False,
         forget_bias: float = 1.0,
         init_std: float = 0.1,
     ) -> None:
         self.forget_bias = forget_bias
         super().__init__(
             vocab_size=vocab_size, dim=dim, hidden=hidden, num_layers=num_layers, bidirectional=bidirectional,
-            tie_embeddings=tie_embeddings, dropout=dropout, init_std=init_std,
+            tie_embeddings=tie_embeddings, dropout=dropout, variational=variational, init_std=init_std,
         )  # fmt: skip
         self.settings["forget_bias"] = forget_bias
 

@@ -13,7 +13,9 @@ from torch.nn.utils.rnn import PackedSequence
 from manyheads.batch import Batch
 from manyheads.decoding.cache import StateCache, States
 from manyheads.errors import check_count
+from manyheads.model.carried import Carried
 from manyheads.model.checks import check_fraction, check_positive
+from manyheads.model.variational import read_under_masks
 
 
 class Projection(nn.Linear):
@@ -39,6 +41,8 @@ class Recurrent(nn.Module, ABC):
             not D wide; otherwise the head reads the states as they are.
         dropout: on what goes from one layer to the next, embeddings and the last layer's states included, and never on what
             goes from one position to the next (Zaremba, Sutskever and Vinyals 2014).
+        variational: dropout has one mask for each text and layer, the same at all positions (Gal and Ghahramani 2016; see
+            `read_under_masks`); otherwise a new one at each position.
         init_std: the standard deviation of the embeddings at the start; matrices start uniform within 1 / sqrt(H), biases at 0.
 
     Raises:
@@ -48,6 +52,7 @@ class Recurrent(nn.Module, ABC):
     layers_type: ClassVar[type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]]
     cuts_rows: ClassVar[bool] = True  # at the borders of segments, which shapes alone do not tell
     kind: str = "causal"  # of an instance: bidirectional where it reads from both ends
+    carries: bool = True  # of an instance: not where it reads from both ends
     max_positions: int | None = None
 
     def __init__(
@@ -60,6 +65,7 @@ class Recurrent(nn.Module, ABC):
         bidirectional: bool = False,
         tie_embeddings: bool = True,
         dropout: float = 0.0,
+        variational: bool = False,
         init_std: float = 0.1,
     ) -> None:
         settings: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
@@ -71,8 +77,10 @@ class Recurrent(nn.Module, ABC):
         hidden = hidden or dim
         self.settings = settings | {"hidden": hidden}
         self.vocab_size = vocab_size
-        self.kind = "bidirectional" if bidirectional else "causal"
+        self.kind, self.carries = ("bidirectional", False) if bidirectional else ("causal", True)
+        self.carried = Carried()
         self.dropout = dropout
+        self.variational = variational
         self.embedding = nn.Embedding(vocab_size, dim)
         layers = self.layers_type(
             dim,
@@ -80,7 +88,8 @@ class Recurrent(nn.Module, ABC):
             num_layers,
             batch_first=True,
             bidirectional=bidirectional,
-            dropout=dropout if num_layers > 1 else 0.0,  # torch warns of dropout between layers that are not there
+            # torch warns of dropout between layers that are not there
+            dropout=dropout if num_layers > 1 and not variational else 0.0,
         )
         self.add_module(type(self).__name__.lower(), layers)
         width = hidden * (1 + bidirectional)
@@ -120,18 +129,21 @@ class Recurrent(nn.Module, ABC):
     def forward(self, batch: Batch, cache: StateCache | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Hidden states [B, T, D]; zeros on padding.
 
-        With a cache the first segment of each row goes on from the cached states, unless its positions begin at 0.
+        With a cache the first segment of each row goes on from the cached states, unless its positions begin at 0; so it does
+        from those of its lane, where the batch has `lanes`.
         """
+        cache = cache or self.carried.of(batch, self.training)
         input_ids, segments, positions = batch["input_ids"], batch.get("segments"), batch.get("positions")
-        x = self._drop(self.embedding(input_ids))
-        x, after = read_rows(self.layers, x, segments, positions, None if cache is None else cache.states)
+        x, before = self._drop(self.embedding(input_ids)), None if cache is None else cache.states
+        masked = self.dropout if self.training and self.variational else 0.0
+        x, after = read_rows(self.layers, x, segments, positions, before, masked=masked)
         if cache is not None:
             cache.put(after, input_ids.shape[1])
         x = self._drop(x)
         return x if self.projection is None else self.projection(x)
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+        return F.dropout(x, self.dropout) if self.training and self.dropout and not self.variational else x
 
 
 def read_rows(
@@ -141,6 +153,7 @@ def read_rows(
     positions: Tensor | None = None,
     before: States | None = None,
     fresh: States | None = None,
+    masked: float = 0.0,
 ) -> tuple[Tensor, States]:
     """Hidden states [B, T, H] of embedded rows [B, T, D], zeros on padding; and the states of each row behind its last token.
 
@@ -149,22 +162,26 @@ def read_rows(
         before: the states with which the first segment of each row goes on, unless its positions begin at 0; None: nothing
             was read before.
         fresh: those of each row that any other segment begins with; None: zeros.
+        masked: the share of their inputs that the layers do not see, under masks of each segment's own (`read_under_masks`).
     """
     if segments is None:
         goes_on = None if positions is None else positions[:, 0] != 0
-        return _read(layers, x, _starts(before, fresh, goes_on))
+        return _read(layers, x, _starts(before, fresh, goes_on), masked)
     rows, pieces = x.shape[0], cut(segments, positions)
     kept, new = (None if states is None else tuple(s[:, pieces.rows] for s in states) for states in (before, fresh))
     starts = _starts(kept, new, pieces.goes_on)
-    found, after = _read(layers, PackedSequence(x.flatten(0, 1)[pieces.tokens], pieces.batch_sizes), starts)
+    packed = PackedSequence(x.flatten(0, 1)[pieces.tokens], pieces.batch_sizes)
+    found, after = _read(layers, packed, starts, masked)
     whole = found.data.new_zeros(rows * x.shape[1], found.data.shape[1])
     whole = whole.index_copy(0, pieces.tokens, found.data).unflatten(0, (rows, -1))
     old = before or fresh or (None,) * len(after)
     return whole, tuple(_last(state, pieces, rows, left) for state, left in zip(after, old, strict=True))
 
 
-def _read(layers: nn.RNNBase, x: Any, starts: States | None) -> tuple[Any, States]:
+def _read(layers: nn.RNNBase, x: Any, starts: States | None, masked: float) -> tuple[Any, States]:
     """What torch's layers make of embeddings, and the states after them; torch has a single state without its tuple."""
+    if masked:
+        return read_under_masks(layers, x, starts, masked)
     found, after = layers(x, starts[0] if starts is not None and len(starts) == 1 else starts)
     return found, after if isinstance(after, tuple) else (after,)
 
@@ -175,7 +192,7 @@ def _starts(before: States | None, fresh: States | None, goes_on: Tensor | None)
         return fresh if before is None else before
     kept = goes_on[None, :, None]
     if fresh is None:
-        return tuple(state * kept for state in before)
+        return tuple(state.masked_fill(~kept, 0) for state in before)
     return tuple(torch.where(kept, state, new) for state, new in zip(before, fresh, strict=True))
 
 

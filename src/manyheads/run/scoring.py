@@ -59,7 +59,7 @@ def signatures(task: Task) -> dict[str, dict[str, str]]:
 
 def scored(lm: LM) -> Scored:
     """What the model was found to say of the split that was scored last."""
-    return Scored(lm.examples.loss, lm.examples.count, lm.outputs)
+    return Scored(lm.examples.loss, lm.examples.count, lm.outputs, lm.stretches.loss, lm.stretches.count)
 
 
 def write_predictions(path: Path, task: Task, lm: LM) -> None:

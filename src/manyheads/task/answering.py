@@ -72,8 +72,8 @@ def text_losses(task: Generation, network: nn.Module, head: Head) -> Iterator[Pr
     for texts in task.source.texts("test"):
         ids = task.tokenizer.encode_batch(texts)
         losses = score_each(
-            network, head, ids, end_id=task.tokenizer.end_id, seq_len=task.seq_len, stride=task.stride,
-            batch_size=task.eval_batch_size,
+            network, head, ids, end_id=task.tokenizer.end_id, seq_len=None if task.carry else task.seq_len,
+            stride=task.stride, batch_size=task.eval_batch_size,
         )  # fmt: skip
         for text, tokens, loss in zip(texts, ids, losses.tolist(), strict=True):
             line, size = Prediction(id=number, input=text), len(text.encode())

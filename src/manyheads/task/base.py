@@ -71,6 +71,10 @@ class Scored(NamedTuple):
     loss: Mapping[int, float]  # each example's sum of losses, in nats
     labels: Mapping[int, int]  # that it is over, how many
     outputs: Mapping[int, Any]  # what was read for each example, by a task that reads outputs
+    stretch_loss: Mapping[
+        int, float
+    ] = {}  # the same sums by the stretch of its text that a label is in (metric/stretches.py)
+    stretch_labels: Mapping[int, int] = {}
 
 
 class Task(pl.LightningDataModule, ABC):
