@@ -126,7 +126,7 @@ def test_the_yamls_were_found() -> None:
         "task": 9,
         "data": 14,
         "tokenizer": 7,
-        "model": 18,
+        "model": 21,
         "head": 5,
         "optim": 6,
         "trainer": 6,
