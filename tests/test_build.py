@@ -126,7 +126,7 @@ def test_the_yamls_were_found() -> None:
         "task": 10,
         "data": 15,
         "tokenizer": 7,
-        "model": 20,
+        "model": 23,
         "head": 5,
         "optim": 7,
         "trainer": 6,

@@ -105,14 +105,14 @@ def test_a_network_that_one_member_cannot_use_names_those_that_all_can() -> None
     text = error_of(*TWO, "model=tiny")
     assert text.startswith(
         "task.members.text: model=tiny is causal, and head=masked_token needs bidirectional: a hidden token is told from "
-        "what stands before and behind it. Set model=bert or model=encoder or model=textcnn."
+        "what stands before and behind it. Set model=bert or model=encoder or model=roberta or model=textcnn."
     )
 
 
 def test_members_that_no_network_can_do_together_are_told_apart() -> None:
     text = error_of("task=mixture", "+task@task.members.text=masked", "+task@task.members.more=generation")
     assert "model=tiny is causal" in text
-    assert "for none goes with all of these: text goes with bert encoder textcnn; more goes with " in text
+    assert "for none goes with all of these: text goes with bert encoder roberta textcnn; more goes with " in text
 
 
 def test_monitors_of_members_have_their_direction() -> None:

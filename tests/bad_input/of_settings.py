@@ -217,7 +217,7 @@ MEMBERS = [
     Fault(
         "members that no network goes with",
         _TWO + "+task@task.members.c=generation",
-        r"none goes with all of these: a goes with bag_of_embeddings bert .*; b goes with bert encoder textcnn; c goes with bag_of_embeddings ",
+        r"none goes with all of these: a goes with bag_of_embeddings bert .*; b goes with bert encoder roberta textcnn; c goes with bag_of_embeddings ",
     ),
     Fault(
         "setting of a member",

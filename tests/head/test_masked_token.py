@@ -84,6 +84,33 @@ def test_transformers_has_the_same_loss() -> None:
     torch.testing.assert_close(head.logits(hidden), wanted.logits)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_roberta_of_transformers_has_the_same_logits(layers: int) -> None:
+    """RobertaForMaskedLM's head, whose norm adds 1e-5 under the root: states as small as 0.01 tell it from 1e-12."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.RobertaConfig(
+        vocab_size=31, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=16, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, layer_norm_eps=1e-5,
+        type_vocab_size=1,
+    )  # fmt: skip
+    oracle = transformers.RobertaForMaskedLM(config).eval()
+    theirs = oracle.lm_head
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.01)
+    given = {"weight": theirs.decoder.weight, "bias": theirs.bias}
+    for place, layer in ((0, theirs.dense), (2, theirs.layer_norm)):
+        given |= {f"transform.{place}.weight": layer.weight, f"transform.{place}.bias": layer.bias}
+    hidden = torch.randn(2, 7, 16)
+    found = []
+    for norm_eps in (1e-5, 1e-12):
+        head = MaskedToken(dim=16, vocab_size=31, norm_eps=norm_eps)
+        head.load_state_dict(given)
+        found.append(head.logits(hidden))
+    torch.testing.assert_close(found[0], theirs(hidden), rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(found[1], theirs(hidden), rtol=1e-3, atol=1e-7)
+
+
 def test_the_output_matrix_is_the_embedding() -> None:
     network = Encoder(vocab_size=19, dim=8, num_heads=2, num_layers=1)
     head = MaskedToken(dim=8, vocab_size=19, weight=network.output_weight)

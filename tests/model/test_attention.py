@@ -147,6 +147,27 @@ def test_a_sink_by_hand() -> None:
     torch.testing.assert_close(attention(x, CAUSAL._replace(is_causal=False), 0), x / 4)
 
 
+@pytest.mark.parametrize("softcap", [None, 1e6])
+def test_scores_are_left_as_they_are_when_asked(softcap: float | None) -> None:
+    """Queries that are half as long would be divided by sqrt(4) = 2; a cap that is far away changes nothing."""
+    torch.manual_seed(0)
+    made = [Attention(dim=8, num_heads=2, num_kv_heads=2, bias=False, dropout=0.0, scaled=scaled, softcap=softcap)
+            for scaled in (True, False)]  # fmt: skip
+    made[1].load_state_dict(made[0].state_dict() | {"query.weight": made[0].query.weight / 2})
+    x, context = torch.randn(1, 5, 8), CAUSAL._replace(is_causal=False)
+    torch.testing.assert_close(made[1](x, context, 0), made[0](x, context, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_bias_of_both_directions_stands_where_a_key_is_seen() -> None:
+    bias = torch.arange(18.0).view(1, 2, 3, 3)
+    assert torch.equal(mutual_mask(None, torch.float64, bias), bias.double())
+    found = mutual_mask(torch.tensor([[1, 1, 0]]), torch.float32, bias)
+    assert found is not None
+    seen = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+    assert torch.equal(found[0, :, seen], bias[0, :, seen])
+    assert (found[0, :, ~seen] == float("-inf")).all()
+
+
 def test_a_soft_cap_by_hand() -> None:
     """Scores 0 and s with cap c: the second weight is sigmoid(c tanh(s / c)). Here s = 4 / sqrt(4) = 2 and c = 0.5."""
     attention = Attention(dim=4, num_heads=1, num_kv_heads=1, bias=False, dropout=0.0, softcap=0.5)

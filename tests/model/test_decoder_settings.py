@@ -23,7 +23,7 @@ from manyheads.model.decoder import Decoder
         ({"num_heads": None}, "model.num_heads=null: set a whole number"),
         ({"ff_dim": -3}, "model.ff_dim=-3"),
         ({"norm": "rmsnrm"}, "model.norm=rmsnrm is not one of rmsnorm, layernorm. Did you mean 'rmsnorm'?"),
-        ({"activation": "silu"}, "model.activation=silu is not one of swiglu, gelu, gelu_tanh, relu."),
+        ({"activation": "silu"}, "model.activation=silu is not one of swiglu, geglu, gelu, gelu_tanh, relu."),
         ({"dropout": 1.0}, "model.dropout=1.0: set a number from 0 to less than 1."),
         ({"dropout": -0.1}, "model.dropout=-0.1"),
         ({"norm_eps": 0}, "model.norm_eps=0: set a number above 0."),

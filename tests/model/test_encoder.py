@@ -23,6 +23,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "modern": {"num_kv_heads": 2},
     "bert": BERT,
     "sinusoidal": {"positions": "sinusoidal", "activation": "relu"},
+    "relative": {"positions": "relative", "relative_buckets": 6, "relative_distance": 5, "scale_scores": False},
     "none": {"positions": "none", "norm_position": "post"},
 }
 
@@ -152,8 +153,10 @@ def test_a_row_longer_than_the_positions_is_refused() -> None:
     [
         ({"token_types": 0}, "model.token_types=0: set a whole number of at least 1."),
         ({"token_dropout": 1.0}, "model.token_dropout=1.0"),
+        ({"relative_buckets": 3}, "model.relative_buckets=3: set a whole number of at least 4."),
+        ({"relative_distance": 16}, "Set model.relative_distance=17 or more, or fewer buckets."),
         ({"num_heads": 3}, "model.dim=128 does not divide by model.num_heads=3"),
-        ({"positions": "alibi"}, "model.positions=alibi is not one of rotary, learned, sinusoidal, none."),
+        ({"positions": "alibi"}, "model.positions=alibi is not one of rotary, learned, sinusoidal, relative, none."),
         ({"norm_position": "mid"}, "model.norm_position=mid is not one of pre, post."),
     ],
 )
@@ -232,6 +235,16 @@ def test_bert_has_the_published_number_of_parameters() -> None:
     with torch.device("meta"):
         net = Encoder(vocab_size=30_522, **settings)
     assert sum(p.numel() for p in net.parameters()) == 109_482_240 - (768 * 768 + 768)
+
+
+def test_roberta_has_the_published_number_of_parameters() -> None:
+    """124,055,040 of roberta-base without heads and pooler, less its vector of the one kind of tokens and two places that
+    are never read (its first is the third)."""
+    settings = yaml.safe_load((CONF_DIR / "model" / "roberta.yaml").read_text())
+    assert settings.pop("_target_") == "manyheads.model.encoder.Encoder"
+    with torch.device("meta"):
+        net = Encoder(vocab_size=50_265, **settings)
+    assert sum(p.numel() for p in net.parameters()) == 124_055_040 - 3 * 768
 
 
 @pytest.mark.slow

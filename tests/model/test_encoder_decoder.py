@@ -6,16 +6,21 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
+from manyheads.build import CONF_DIR
+from manyheads.decoding.generate import generate
 from manyheads.errors import UserError
+from manyheads.head.next_token import NextToken
 from manyheads.model.encoder_decoder import EncoderDecoder
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "rotary": {},
     "learned": {"positions": "learned", "max_positions": 12},
     "sinusoidal": {"positions": "sinusoidal", "scale_embeddings": True},
+    "relative": {"positions": "relative", "scale_scores": False},
     "none": {"positions": "none"},
     "post": {"norm_position": "post", "norm": "layernorm", "bias": True, "activation": "relu"},
     "embedding_norm": {"embedding_norm": True, "num_kv_heads": 4, "activation": "gelu"},
@@ -50,7 +55,7 @@ def test_padding_changes_float32_logits_by_rounding_alone() -> None:
 
 
 def test_the_order_of_a_source_counts_where_it_has_places() -> None:
-    for name, sees in (("rotary", True), ("learned", True), ("sinusoidal", True), ("none", False)):
+    for name, sees in (("rotary", True), ("learned", True), ("sinusoidal", True), ("relative", True), ("none", False)):
         net, text = network(**OPTIONS[name]), torch.tensor([[3, 4]])
         one, other = (net(Batch(input_ids=text, source_ids=torch.tensor([ids]))) for ids in ([5, 6, 7], [7, 6, 5]))
         assert torch.allclose(one, other, atol=1e-6) is not sees
@@ -116,8 +121,13 @@ def test_what_is_too_long_or_missing_is_refused() -> None:
     [
         ({"num_encoder_layers": 0}, "model.num_encoder_layers=0: set a whole number of at least 1."),
         ({"num_heads": 3}, "model.dim=128 does not divide by model.num_heads=3"),
-        ({"positions": "alibi"}, "model.positions=alibi is not one of rotary, learned, sinusoidal, none."),
+        ({"positions": "alibi"}, "model.positions=alibi is not one of rotary, learned, sinusoidal, relative, none."),
         ({"positions": "learned"}, "set model.max_positions"),
+        ({"relative_buckets": 2.5}, "model.relative_buckets=2.5: set a whole number of at least 4."),
+        (
+            {"relative_distance": 9, "relative_buckets": 20},
+            "model.relative_distance=9: 10 of model.relative_buckets=20",
+        ),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused_by_name(settings: dict[str, Any], text: str) -> None:
@@ -207,3 +217,57 @@ def test_transformers_computes_the_same(kind: str, layers: tuple[int, int], acti
         gradient = gradient[offset:] if "embed_positions" in names[name] else gradient
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)
     assert len(set(names.values())) == sum(p.requires_grad for p in oracle.parameters())
+
+
+@pytest.mark.parametrize("layers", [(2, 2), (1, 3)])
+def test_bart_of_transformers_writes_the_same(layers: tuple[int, int]) -> None:
+    """Logits, and what is written greedily, with the cache and without one; no two tokens twice, or random weights write one
+    token alone."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BartConfig(
+        vocab_size=V, **SHAPE, encoder_layers=layers[0], decoder_layers=layers[1], encoder_ffn_dim=40,
+        decoder_ffn_dim=40, max_position_embeddings=32, pad_token_id=1, bos_token_id=3, eos_token_id=2,
+        decoder_start_token_id=2, forced_eos_token_id=None, attn_implementation="eager",
+    )  # fmt: skip
+    oracle = transformers.BartForConditionalGeneration(config).eval()
+    for name, parameter in oracle.named_parameters():
+        nn.init.normal_(parameter, 1.0 if "norm.weight" in name else 0.0, 0.4)
+    nn.init.normal_(oracle.final_logits_bias)
+    ours = EncoderDecoder(
+        vocab_size=V, dim=24, num_heads=3, num_encoder_layers=layers[0], num_layers=layers[1], ff_dim=40,
+        norm="layernorm", bias=True, activation="gelu", max_positions=32, **THEIRS["bart"][1],
+    ).eval()  # fmt: skip
+    given = oracle.model.state_dict()
+    names = {name: name_of(name) for name in ours.state_dict()}
+    ours.load_state_dict({n: given[t][2:] if "embed_positions" in t else given[t] for n, t in names.items()})
+    head = NextToken(dim=24, vocab_size=V, weight=ours.output_weight, bias=True)
+    head.get_parameter("bias").data.copy_(oracle.final_logits_bias[0])
+    texts, read = torch.randint(3, V, (1, 6)), torch.randint(3, V, (1, 9))
+    with torch.no_grad():
+        wanted = oracle(read, decoder_input_ids=texts, use_cache=False).logits
+        found = head.logits(ours(Batch(input_ids=texts, source_ids=read)))
+        written = oracle.generate(
+            read,
+            attention_mask=torch.ones_like(read),
+            max_new_tokens=20,
+            do_sample=False,
+            num_beams=1,
+            no_repeat_ngram_size=2,
+        )[0].tolist()
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    settings: dict[str, Any] = {"end_id": 2, "max_new_tokens": 20, "no_repeat_ngram": 2}
+    for use_cache in (True, False):
+        (text,) = generate(ours, head, [[]], sources=[read[0].tolist()], use_cache=use_cache, **settings)
+        assert [2, *text, *[2] * (len(text) < 20)] == written
+    assert len(set(written)) > 4
+
+
+def test_bart_has_the_published_number_of_parameters() -> None:
+    """139,420,416 of bart-base, less two places of each half that are never read (its first is the third)."""
+    settings = yaml.safe_load((CONF_DIR / "model" / "bart.yaml").read_text())
+    assert settings.pop("_target_") == "manyheads.model.encoder_decoder.EncoderDecoder"
+    with torch.device("meta"):
+        net = EncoderDecoder(vocab_size=50_265, **settings)
+    assert sum(p.numel() for p in net.parameters()) == 139_420_416 - 2 * 2 * 768

@@ -14,7 +14,7 @@ from manyheads.model.positions import Sinusoidal
 SETTINGS: dict[str, Any] = {
     "dim": 16, "num_heads": 4, "num_kv_heads": 2, "ff_dim": 24, "activation": "gelu", "norm": "layernorm",
     "norm_position": "pre", "norm_eps": 1e-5, "positions": "rotary", "max_positions": None, "rotary_base": 100.0,
-    "embedding_norm": False, "bias": True, "dropout": 0.0,
+    "embedding_norm": False, "bias": True, "dropout": 0.0, "scale_scores": True, "relative_buckets": 6, "relative_distance": 5,
 }  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def layers(**settings: Any) -> EncoderLayers:
     return made
 
 
-@pytest.mark.parametrize("positions", ["rotary", "learned", "sinusoidal", "none"])
+@pytest.mark.parametrize("positions", ["rotary", "learned", "sinusoidal", "relative", "none"])
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 def test_packed_segments_are_each_alone(positions: str, norm_position: str) -> None:
     """Among padding before, between and after them."""
@@ -63,5 +63,5 @@ def test_the_norm_of_embeddings_comes_after_the_positions() -> None:
 
 def test_parts_follow_their_settings() -> None:
     parts = Parts(SETTINGS | {"positions": "sinusoidal", "activation": "swiglu", "ff_dim": 40})
-    assert isinstance(parts.positions(), Sinusoidal)
+    assert isinstance(parts.positions(both_ways=True), Sinusoidal)
     assert (parts.feed_forward().gate.out_features, parts.attention().key.out_features) == (40, 8)

@@ -14,6 +14,7 @@ def silu(x: float) -> float:
     ("name", "expected"),
     [
         ("swiglu", 5 * silu(2.0) * 3.0),  # down * silu(gate x) * (up x)
+        ("geglu", 5 * 3.0 * (1 + math.tanh(math.sqrt(2 / math.pi) * (2 + 0.044715 * 8)))),  # gelu_tanh(gate x) * (up x)
         ("gelu", 5 * 3.0 * 0.5 * (1 + math.erf(3 / math.sqrt(2)))),
         ("gelu_tanh", 5 * 1.5 * (1 + math.tanh(math.sqrt(2 / math.pi) * (3 + 0.044715 * 27)))),
         ("relu", 15.0),

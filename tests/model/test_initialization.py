@@ -49,6 +49,18 @@ def test_glorot_is_uniform_within_its_bound() -> None:
     assert up.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
 
 
+def test_t5_starts_by_the_number_of_inputs() -> None:
+    """Width 64, heads of 16; 256 inputs of the way down. Its queries: tests/model/test_relative_positions.py."""
+    found = stds(init="t5", ff_dim=256, activation="relu")
+    assert found == {
+        "embedding": pytest.approx(1.0, rel=0.03),
+        "attention.query": pytest.approx(1 / 8, rel=0.03),
+        "attention.output": pytest.approx(1 / 8, rel=0.03),
+        "feed_forward.up": pytest.approx(1 / 8, rel=0.03),
+        "feed_forward.down": pytest.approx(1 / 16, rel=0.03),
+    }
+
+
 def test_std_is_a_setting_and_the_seed_decides() -> None:
     assert stds(init="gpt2", init_std=0.1)["embedding"] == pytest.approx(0.1, rel=0.03)
     assert stds() == stds()
@@ -62,7 +74,7 @@ def test_learned_positions_are_drawn_too() -> None:
 
 
 def test_every_scheme_can_be_chosen() -> None:
-    assert len(INITIALIZATIONS) == 5
+    assert len(INITIALIZATIONS) == 6
     for init in INITIALIZATIONS:
         Decoder(vocab_size=5, dim=8, num_layers=1, init=init)  # type: ignore[arg-type]
 

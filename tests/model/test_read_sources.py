@@ -25,7 +25,19 @@ NETWORKS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "rotary": (EncoderDecoder, TRANSFORMER),
     "learned": (EncoderDecoder, TRANSFORMER | {"positions": "learned", "max_positions": 12}),
     "sinusoidal": (EncoderDecoder, TRANSFORMER | {"positions": "sinusoidal", "scale_embeddings": True}),
+    "relative, as in T5": (
+        EncoderDecoder,
+        TRANSFORMER
+        | {"positions": "relative", "relative_buckets": 6, "relative_distance": 5}
+        | {"scale_scores": False, "scale_states": True, "activation": "geglu"},
+    ),
     "none": (EncoderDecoder, TRANSFORMER | {"positions": "none"}),
+    "BART": (
+        EncoderDecoder,
+        TRANSFORMER
+        | {"norm_position": "post", "norm": "layernorm", "bias": True, "activation": "gelu", "embedding_norm": True}
+        | {"positions": "learned", "max_positions": 12},
+    ),
     "post": (
         EncoderDecoder,
         TRANSFORMER | {"norm_position": "post", "norm": "layernorm", "bias": True, "activation": "relu"},
@@ -37,7 +49,7 @@ NETWORKS: dict[str, tuple[type[Any], dict[str, Any]]] = {
 }
 
 
-VARIED = {"sinusoidal", "none", "one layer before three"}
+VARIED = {"sinusoidal", "none", "post", "one layer before three"}
 """Of which others are tried by default."""
 ALL = [pytest.param(name, marks=[pytest.mark.slow] * (name in VARIED)) for name in NETWORKS]
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manyheads.batch import IGNORE, Batch
+from manyheads.errors import check_range
 from manyheads.head.base import HeadOutput, Objective, Scores
 from manyheads.head.token import TokenHead, labels_of
 
@@ -26,6 +27,7 @@ class MaskedToken(TokenHead):
         bias: adds a learned bias per token.
         transform: a layer of width D, GELU and a LayerNorm before the output matrix (`get_masked_lm_output` of
             run_pretraining.py, github.com/google-research/bert).
+        norm_eps: what that LayerNorm adds under the root (1e-12 in BERT, 1e-5 in RoBERTa).
         init_std: standard deviation of own weights at the start (BERT's 0.02).
         pair_weight: what the loss of a pair weighs beside that of one hidden token, in training, where it is also told from a
             row's first state, through a layer of width D with tanh, whether the second of its two texts follows on the first
@@ -51,12 +53,14 @@ class MaskedToken(TokenHead):
         weight: nn.Parameter | None = None,
         bias: bool = True,
         transform: bool = True,
+        norm_eps: float = 1e-12,
         init_std: float = 0.02,
         pair_weight: float = 0.0,
     ) -> None:
         super().__init__(dim=dim, vocab_size=vocab_size, weight=weight, bias=bias, init_std=init_std)
+        check_range("head.norm_eps", norm_eps, 0)
         self.transform = (
-            nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim, eps=1e-12)) if transform else None
+            nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim, eps=norm_eps)) if transform else None
         )
         if self.transform is not None:
             dense = self.transform[0]

@@ -68,12 +68,13 @@ def attention_mask(
     return bias.to(dtype).masked_fill(~allowed, float("-inf")), False
 
 
-def mutual_mask(segments: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def mutual_mask(segments: Tensor | None, dtype: torch.dtype, bias: Tensor | None = None) -> Tensor | None:
     """The mask of attention in both directions, [B, 1, S, S]: each position sees its whole segment [B, S], and padding sees
-    padding, so that no row is empty. None when every row is one segment."""
+    padding, so that no row is empty. None when every row is one segment. A `bias` [1, H, S, S] is added to the scores."""
     if segments is None:
-        return None
-    return _numbers(segments[:, None, :, None] == segments[:, None, None, :], dtype)
+        return None if bias is None else bias.to(dtype)
+    same = segments[:, None, :, None] == segments[:, None, None, :]
+    return _numbers(same, dtype) if bias is None else bias.to(dtype).masked_fill(~same, float("-inf"))
 
 
 def source_mask(segments: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -104,6 +105,8 @@ class Attention(nn.Module):
         qk_norm: RMSNorm of each head's queries and keys, before they are turned; its eps, or None for no norm.
         softcap: c of c tanh(score / c), or None.
         sinks: a learned logit per head that takes a share of the softmax and gives no value.
+        scaled: whether scores are divided by sqrt(K), which T5 leaves to how queries start (Raffel et al. 2020: its models'
+            code; `t5` in `initialization`).
     """
 
     part: ClassVar[str] = "attention"
@@ -119,6 +122,7 @@ class Attention(nn.Module):
         qk_norm: float | None = None,
         softcap: float | None = None,
         sinks: bool = False,
+        scaled: bool = True,
     ) -> None:
         super().__init__()
         self.head_dim = dim // num_heads
@@ -131,6 +135,7 @@ class Attention(nn.Module):
         self.query_norm = None if qk_norm is None else RMSNorm(self.head_dim, eps=qk_norm)
         self.key_norm = None if qk_norm is None else RMSNorm(self.head_dim, eps=qk_norm)
         self.softcap = softcap
+        self.scale = None if scaled else 1.0  # None: 1 / sqrt(K)
         self.sinks = nn.Parameter(torch.zeros(num_heads)) if sinks else None
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
@@ -166,7 +171,7 @@ class Attention(nn.Module):
             mask = _with_sinks(mask, self.sinks.to(query.dtype), query.shape[2], key.shape[2])
             key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
         if self.softcap is not None:
-            return capped_attention(query, key, value, mask, softcap=self.softcap, dropout=dropout)
+            return capped_attention(query, key, value, mask, softcap=self.softcap, dropout=dropout, scale=self.scale)
         return F.scaled_dot_product_attention(
             query,
             key,
@@ -174,6 +179,7 @@ class Attention(nn.Module):
             attn_mask=mask,
             dropout_p=dropout,
             is_causal=is_causal,
+            scale=self.scale,
             enable_gqa=self.grouped,
         )
 
@@ -205,14 +211,21 @@ class CrossAttention(Attention):
 
 
 def capped_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, softcap: float, dropout: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    softcap: float,
+    dropout: float,
+    scale: float | None = None,
 ) -> Tensor:
     """Attention with c tanh(score / c) in the scores' place (Gemma 2: Gemma Team 2024, section 2), which SDPA cannot do;
-    [B, H, T, K], [B, G, S, K] twice -> [B, H, T, K]. The softmax is computed in float32 at least."""
+    [B, H, T, K], [B, G, S, K] twice -> [B, H, T, K]. The softmax is computed in float32 at least; `scale` None is 1 / sqrt(K)."""
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # [B, H, T, S]
+    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)  # [B, H, T, S]
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     scores = softcap * torch.tanh(scores / softcap)
     if mask is not None:

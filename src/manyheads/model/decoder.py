@@ -38,7 +38,7 @@ class Decoder(nn.Module):
         num_kv_heads: G key/value heads, each shared by num_heads / num_kv_heads query heads (Ainslie et al. 2023);
             None for as many as there are heads.
         ff_dim: inner width of the feed-forward layers; None for 4 D, with SwiGLU for 8/3 D rounded up to a multiple of 64.
-        activation: swiglu, gelu, gelu_tanh or relu.
+        activation: swiglu, geglu, gelu, gelu_tanh or relu.
         norm: rmsnorm or layernorm.
         norm_position: pre (with one more norm at the end) or post.
         block: sequential; parallel, attention and feed-forward side by side (GPT-NeoX: Black et al. 2022, section 2.1);
@@ -67,7 +67,7 @@ class Decoder(nn.Module):
         scale_embeddings: multiplies embeddings by sqrt(D) (Vaswani et al. 2017, section 3.4).
         bias: in linear layers and LayerNorm.
         dropout: on embeddings, attention weights and what each half of a block adds.
-        init: gpt2, normal, neox, glorot or zero_residual; see `initialization`.
+        init: gpt2, normal, neox, glorot, zero_residual or t5; see `initialization`.
         init_std: the standard deviation that gpt2, normal and zero_residual start from.
         num_experts: E feed-forward layers in each block, of which a position uses few; None for a single one.
         experts_per_token: how many of them (2: Jiang et al. 2024, Mixtral, section 2.1; 1: Fedus et al. 2022, Switch).
@@ -92,7 +92,7 @@ class Decoder(nn.Module):
         num_heads: int = 4,
         num_kv_heads: int | None = None,
         ff_dim: int | None = None,
-        activation: Literal["swiglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
+        activation: Literal["swiglu", "geglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
         norm: Literal["rmsnorm", "layernorm"] = "rmsnorm",
         norm_position: Literal["pre", "post"] = "pre",
         block: Literal["sequential", "parallel", "parallel_one_norm"] = "sequential",
@@ -114,7 +114,7 @@ class Decoder(nn.Module):
         scale_embeddings: bool = False,
         bias: bool = False,
         dropout: float = 0.0,
-        init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual"] = "gpt2",
+        init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual", "t5"] = "gpt2",
         init_std: float = 0.02,
         num_experts: int | None = None,
         experts_per_token: int = 2,

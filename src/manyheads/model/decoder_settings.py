@@ -34,7 +34,7 @@ def check_decoder(settings: dict[str, Any]) -> dict[str, Any]:
 def check_transformer(
     settings: dict[str, Any],
     *,
-    positions: Iterable[str] = ("rotary", "learned", "sinusoidal", "none"),
+    positions: Iterable[str] = ("rotary", "learned", "sinusoidal", "relative", "none"),
     layers: Iterable[str] = ("num_layers",),
 ) -> dict[str, Any]:
     """What every Transformer here has in common: the settings with the derived ones filled in.
@@ -75,7 +75,26 @@ def check_encoder(settings: dict[str, Any]) -> dict[str, Any]:
     if settings["token_types"] is not None:
         check_count("model.token_types", settings["token_types"])
     check_fraction("model.token_dropout", settings["token_dropout"])
+    _check_buckets(settings)
     return check_transformer(settings)
+
+
+def check_encoder_decoder(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the derived ones filled in; raises UserError for those that do not fit together."""
+    _check_buckets(settings)
+    return check_transformer(settings, layers=("num_encoder_layers", "num_layers"))
+
+
+def _check_buckets(settings: dict[str, Any]) -> None:
+    """Raises UserError for buckets of relative positions that a network which reads both ways cannot halve twice."""
+    buckets, distance = settings["relative_buckets"], settings["relative_distance"]
+    check_count("model.relative_buckets", buckets, 4)
+    check_count("model.relative_distance", distance)
+    if distance <= buckets // 2:
+        raise UserError(
+            f"model.relative_distance={distance}: {buckets // 2} of model.relative_buckets={buckets} hold one distance each. "
+            f"Set model.relative_distance={buckets // 2 + 1} or more, or fewer buckets."
+        )
 
 
 def _check_pairs(settings: dict[str, Any]) -> None:

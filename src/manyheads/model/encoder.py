@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from manyheads.batch import Batch
 from manyheads.model.checks import check_row
 from manyheads.model.decoder_settings import check_encoder
-from manyheads.model.encoder_layers import EncoderLayers
+from manyheads.model.encoder_layers import EncoderLayers, query_scale
 from manyheads.model.initialization import Shape, initialize
 
 
@@ -27,13 +27,16 @@ class Encoder(nn.Module):
         num_heads: H attention heads, each dim / num_heads wide.
         num_kv_heads: G key/value heads; None for as many as there are heads.
         ff_dim: inner width of the feed-forward layers; None for 4 D, with SwiGLU for 8/3 D rounded up to a multiple of 64.
-        activation: swiglu, gelu, gelu_tanh or relu.
+        activation: swiglu, geglu, gelu, gelu_tanh or relu.
         norm: rmsnorm or layernorm.
         norm_position: pre (with one more norm at the end) or post.
         norm_eps: what norms add under the root.
-        positions: rotary, learned, sinusoidal or none.
+        positions: rotary, learned, sinusoidal, relative (T5: Raffel et al. 2020, section 2.1) or none.
         max_positions: the longest row; None for no limit. Learned positions need it.
         rotary_base: the base of rotary angles.
+        relative_buckets: how many distances relative positions tell apart, half of them exactly.
+        relative_distance: from where on relative positions tell no two distances apart.
+        scale_scores: divides the scores of attention by sqrt(K); false as in T5, with init=t5.
         token_types: how many kinds of tokens have a vector added, such as 2 for the texts of a pair (Devlin et al. 2019,
             section 3); a batch without `token_types` is all of kind 0. None for no such vectors.
         tie_embeddings: a head that scores tokens uses the embedding's weight.
@@ -42,7 +45,7 @@ class Encoder(nn.Module):
         dropout: on embeddings, attention weights and what each half of a block adds.
         token_dropout: how likely a token is left out of a row in training: its embedding is 0, its place stays (Iyyer et
             al. 2015, section 3, where a left-out word leaves the average too). It makes single words harder to learn by heart.
-        init: gpt2, normal, neox, glorot or zero_residual; see `initialization`.
+        init: gpt2, normal, neox, glorot, zero_residual or t5; see `initialization`.
         init_std: the standard deviation that gpt2, normal and zero_residual start from.
 
     Raises:
@@ -60,20 +63,23 @@ class Encoder(nn.Module):
         num_heads: int = 4,
         num_kv_heads: int | None = None,
         ff_dim: int | None = None,
-        activation: Literal["swiglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
+        activation: Literal["swiglu", "geglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
         norm: Literal["rmsnorm", "layernorm"] = "rmsnorm",
         norm_position: Literal["pre", "post"] = "pre",
         norm_eps: float = 1e-5,
-        positions: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary",
+        positions: Literal["rotary", "learned", "sinusoidal", "relative", "none"] = "rotary",
         max_positions: int | None = None,
         rotary_base: float = 10000.0,
+        relative_buckets: int = 32,
+        relative_distance: int = 128,
+        scale_scores: bool = True,
         token_types: int | None = None,
         tie_embeddings: bool = True,
         embedding_norm: bool = False,
         bias: bool = False,
         dropout: float = 0.0,
         token_dropout: float = 0.0,
-        init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual"] = "gpt2",
+        init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual", "t5"] = "gpt2",
         init_std: float = 0.02,
     ) -> None:
         settings = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
@@ -97,7 +103,12 @@ class Encoder(nn.Module):
     def reset_parameters(self) -> None:
         """Draws all weights anew, as `init` says; biases become 0 and norms 1."""
         settings = self.settings
-        shape = Shape(dim=self.dim, num_layers=settings["num_layers"], std=settings["init_std"])
+        shape = Shape(
+            dim=self.dim,
+            num_layers=settings["num_layers"],
+            std=settings["init_std"],
+            query_scale=query_scale(settings),
+        )
         initialize(self, settings["init"], shape)
 
     def forward(self, batch: Batch, cache: None = None) -> Tensor:

@@ -15,8 +15,8 @@ from manyheads.errors import UserError
 from manyheads.model.attention import Context, CrossAttention, Source, attention_mask, compute_dtype, source_mask
 from manyheads.model.block import CROSS_BLOCKS
 from manyheads.model.checks import check_row
-from manyheads.model.decoder_settings import check_transformer
-from manyheads.model.encoder_layers import EncoderLayers, Parts
+from manyheads.model.decoder_settings import check_encoder_decoder
+from manyheads.model.encoder_layers import EncoderLayers, Parts, query_scale
 from manyheads.model.initialization import Shape, initialize
 from manyheads.model.plain import KNOWN, plain
 
@@ -33,20 +33,26 @@ class EncoderDecoder(nn.Module):
         num_heads: H attention heads, each dim / num_heads wide.
         num_kv_heads: G key/value heads; None for as many as there are heads.
         ff_dim: inner width of the feed-forward layers; None for 4 D, with SwiGLU for 8/3 D rounded up to a multiple of 64.
-        activation: swiglu, gelu, gelu_tanh or relu.
+        activation: swiglu, geglu, gelu, gelu_tanh or relu.
         norm: rmsnorm or layernorm.
         norm_position: pre (with one more norm at the end of each half) or post.
         norm_eps: what norms add under the root.
-        positions: rotary (in the attention of each text to itself), learned (a table for each half), sinusoidal or none.
+        positions: rotary (in the attention of each text to itself), learned or relative (a table for each half), sinusoidal or
+            none; relative as in T5 (Raffel et al. 2020, section 2.1).
         max_positions: the longest source, and the longest text; None for no limit. Learned positions need it.
         rotary_base: the base of rotary angles.
+        relative_buckets: how many distances relative positions tell apart, half of them exactly.
+        relative_distance: from where on relative positions tell no two distances apart.
+        scale_scores: divides the scores of attention by sqrt(K); false as in T5, with init=t5.
         tie_embeddings: the head uses the embedding's weight, which both halves share in any case (Press and Wolf 2017,
             section 3.2: "three-way weight tying").
         scale_embeddings: multiplies embeddings by sqrt(D) (Vaswani et al. 2017, section 3.4).
+        scale_states: multiplies the last states by 1 / sqrt(D), as T5 does where the head shares the embedding, whose vectors
+            start sqrt(D) times as long as those of a matrix (its code; not T5 1.1).
         embedding_norm: a norm after the embeddings of each half (BART: Lewis et al. 2020, as released).
         bias: in linear layers and LayerNorm.
         dropout: on embeddings, attention weights and what each part of a block adds.
-        init: gpt2, normal, neox, glorot or zero_residual; see `initialization`.
+        init: gpt2, normal, neox, glorot, zero_residual or t5; see `initialization`.
         init_std: the standard deviation that gpt2, normal and zero_residual start from.
 
     Raises:
@@ -66,32 +72,37 @@ class EncoderDecoder(nn.Module):
         num_heads: int = 4,
         num_kv_heads: int | None = None,
         ff_dim: int | None = None,
-        activation: Literal["swiglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
+        activation: Literal["swiglu", "geglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
         norm: Literal["rmsnorm", "layernorm"] = "rmsnorm",
         norm_position: Literal["pre", "post"] = "pre",
         norm_eps: float = 1e-5,
-        positions: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary",
+        positions: Literal["rotary", "learned", "sinusoidal", "relative", "none"] = "rotary",
         max_positions: int | None = None,
         rotary_base: float = 10000.0,
+        relative_buckets: int = 32,
+        relative_distance: int = 128,
+        scale_scores: bool = True,
         tie_embeddings: bool = True,
         scale_embeddings: bool = False,
+        scale_states: bool = False,
         embedding_norm: bool = False,
         bias: bool = False,
         dropout: float = 0.0,
-        init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual"] = "gpt2",
+        init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual", "t5"] = "gpt2",
         init_std: float = 0.02,
     ) -> None:
         settings = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         super().__init__()
-        self.settings = check_transformer(settings, layers=("num_encoder_layers", "num_layers"))
+        self.settings = check_encoder_decoder(settings)
         self.vocab_size = vocab_size
         self.dim = dim
         self.max_positions = max_positions
         self.embedding = nn.Embedding(vocab_size, dim)
         self.embedding_scale = dim**0.5 if scale_embeddings else 1.0
+        self.state_scale = dim**-0.5 if scale_states else 1.0
         self.encoder = EncoderLayers(self.settings, num_encoder_layers)
         parts = Parts(self.settings)
-        self.positions = parts.positions()
+        self.positions = parts.positions(both_ways=False)
         self.embedding_norm = parts.embedding_norm()
         self.dropout = dropout
         make_block = partial(CROSS_BLOCKS[norm_position], norm=parts.norm, dropout=dropout)
@@ -116,7 +127,13 @@ class EncoderDecoder(nn.Module):
     def reset_parameters(self) -> None:
         """Draws all weights anew, as `init` says, each half by its own number of layers; biases become 0 and norms 1."""
         settings = self.settings
-        shape = Shape(dim=self.dim, num_layers=settings["num_layers"], std=settings["init_std"], per_layer=3)
+        shape = Shape(
+            dim=self.dim,
+            num_layers=settings["num_layers"],
+            std=settings["init_std"],
+            per_layer=3,
+            query_scale=query_scale(settings),
+        )
         initialize(self, settings["init"], shape)
         shape = shape._replace(num_layers=settings["num_encoder_layers"], per_layer=2)
         initialize(self.encoder, settings["init"], shape)
@@ -142,14 +159,16 @@ class EncoderDecoder(nn.Module):
         x = self.embedding_norm(self.positions.add(self._embedded(input_ids), positions, start))
         if self.training and self.dropout:
             x = F.dropout(x, self.dropout)
-        mask, is_causal = attention_mask(batch, cache, compute_dtype(x))
+        bias = self.positions.bias(num_new, start + num_new, input_ids.device)
+        mask, is_causal = attention_mask(batch, cache, compute_dtype(x), bias=bias)
         rotation = self.positions.rotation(positions, start, num_new, input_ids.device)
         context = Context(mask=mask, is_causal=is_causal, rotation=rotation, cache=cache, source=source)
         for layer, block in enumerate(self.blocks):
             x = block(x, context, layer)
         if cache is not None:
             cache.advance(num_new)
-        return self.final_norm(x)
+        x = self.final_norm(x)
+        return x if self.state_scale == 1.0 else x * self.state_scale
 
     def _source(self, batch: Batch, cache: SourceCache | None) -> Source:
         """What the encoder makes of the sources, or the note that the cache has it."""

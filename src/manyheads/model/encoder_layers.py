@@ -14,6 +14,12 @@ from manyheads.model.block import BLOCKS
 from manyheads.model.feed_forward import ACTIVATIONS, FeedForward
 from manyheads.model.norm import NORMS
 from manyheads.model.positions import POSITIONS, Positions
+from manyheads.model.relative_positions import RelativePositions
+
+
+def query_scale(settings: dict[str, Any]) -> float:
+    """What attention leaves to its queries, of settings that were checked."""
+    return 1.0 if settings["scale_scores"] else (settings["dim"] // settings["num_heads"]) ** -0.5
 
 
 class Parts:
@@ -30,17 +36,19 @@ class Parts:
     def attention(self, kind: type[Attention] = Attention) -> Any:
         """One of the layers' attention."""
         settings = {key: self.settings[key] for key in ("dim", "num_heads", "num_kv_heads", "bias", "dropout")}
-        return kind(**settings)
+        return kind(**settings, scaled=self.settings["scale_scores"])
 
     def feed_forward(self) -> FeedForward:
         """One of the layers' feed-forward half."""
         settings = {key: self.settings[key] for key in ("dim", "ff_dim", "bias")}
         return FeedForward(**settings, activation=ACTIVATIONS[self.settings["activation"]])
 
-    def positions(self) -> Positions:
-        """What tells the places of one text."""
+    def positions(self, *, both_ways: bool) -> Positions:
+        """What tells the places of one text, of which each position sees all or what came before it."""
         settings = self.settings
-        return POSITIONS[settings["positions"]](
+        buckets = {key: settings[f"relative_{key}"] for key in ("buckets", "distance")}
+        kinds = {**POSITIONS, "relative": partial(RelativePositions, both_ways=both_ways, **buckets)}
+        return kinds[settings["positions"]](
             dim=settings["dim"],
             head_dim=settings["dim"] // settings["num_heads"],
             max_positions=settings["max_positions"],
@@ -61,7 +69,7 @@ class EncoderLayers(nn.Module):
     """Embedded tokens to states, each position seeing all of its segment; [B, S, D] -> [B, S, D].
 
     Args:
-        settings: what `check_transformer` gives, and `embedding_norm`.
+        settings: what `check_encoder` or `check_encoder_decoder` gives.
         num_layers: how many blocks.
     """
 
@@ -69,7 +77,7 @@ class EncoderLayers(nn.Module):
         super().__init__()
         parts = Parts(settings)
         self.dropout = settings["dropout"]
-        self.positions = parts.positions()
+        self.positions = parts.positions(both_ways=True)
         self.embedding_norm = parts.embedding_norm()
         make_block = partial(BLOCKS["sequential"][settings["norm_position"]], norm=parts.norm, dropout=self.dropout)
         self.blocks = nn.ModuleList(
@@ -83,7 +91,8 @@ class EncoderLayers(nn.Module):
         if self.training and self.dropout:
             x = F.dropout(x, self.dropout)
         rotation = self.positions.rotation(positions, 0, x.shape[1], x.device)
-        mask = mutual_mask(segments, compute_dtype(x))
+        bias = self.positions.bias(x.shape[1], x.shape[1], x.device)
+        mask = mutual_mask(segments, compute_dtype(x), bias)
         context = Context(mask=mask, is_causal=False, rotation=rotation, cache=None)
         for layer, block in enumerate(self.blocks):
             x = block(x, context, layer)

@@ -27,6 +27,8 @@ class Activation(NamedTuple):
 
 ACTIVATIONS: dict[str, Activation] = {
     "swiglu": Activation(F.silu, gated=True),  # Shazeer 2020, equation 6
+    # the same, equation 6, with the tanh of T5 1.1 (mesh_tensorflow's gelu)
+    "geglu": Activation(partial(F.gelu, approximate="tanh"), gated=True),
     "gelu": Activation(F.gelu, gated=False),  # Hendrycks and Gimpel 2016
     "gelu_tanh": Activation(partial(F.gelu, approximate="tanh"), gated=False),  # the same, section 2; GPT-2
     "relu": Activation(F.relu, gated=False),  # Vaswani et al. 2017, equation 2

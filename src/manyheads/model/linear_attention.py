@@ -33,14 +33,14 @@ class LinearAttention(nn.Module):
         num_layers: how many blocks.
         num_heads: H heads, each dim / num_heads wide.
         ff_dim: inner width of the feed-forward layers; None for 4 D, with SwiGLU for 8/3 D rounded up to a multiple of 64.
-        activation: swiglu, gelu, gelu_tanh or relu.
+        activation: swiglu, geglu, gelu, gelu_tanh or relu.
         norm: rmsnorm or layernorm.
         norm_eps: what norms add under the root.
         chunk: positions that are read at once; it changes nothing but the time.
         tie_embeddings: the head uses the embedding's weight (Press and Wolf 2017).
         bias: in the linear layers of the feed-forward part and in LayerNorm.
         dropout: on embeddings and on what each half of a block adds.
-        init: gpt2, normal, neox, glorot or zero_residual; see `initialization`.
+        init: gpt2, normal, neox, glorot, zero_residual or t5; see `initialization`.
         init_std: the standard deviation that gpt2, normal and zero_residual start from.
 
     Raises:
@@ -59,14 +59,14 @@ class LinearAttention(nn.Module):
         num_layers: int = 4,
         num_heads: int = 4,
         ff_dim: int | None = None,
-        activation: Literal["swiglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
+        activation: Literal["swiglu", "geglu", "gelu", "gelu_tanh", "relu"] = "swiglu",
         norm: Literal["rmsnorm", "layernorm"] = "rmsnorm",
         norm_eps: float = 1e-5,
         chunk: int = 64,
         tie_embeddings: bool = True,
         bias: bool = False,
         dropout: float = 0.0,
-        init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual"] = "gpt2",
+        init: Literal["gpt2", "normal", "neox", "glorot", "zero_residual", "t5"] = "gpt2",
         init_std: float = 0.02,
     ) -> None:
         settings: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("self", "__class__")}

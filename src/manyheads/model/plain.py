@@ -21,6 +21,7 @@ from manyheads.model.feed_forward import FeedForward
 from manyheads.model.norm import RMSNorm
 from manyheads.model.plain_parts import JointAttention, Linear, MirroredNorm
 from manyheads.model.positions import Alibi, Learned, NoPositions, Rotary, Sinusoidal
+from manyheads.model.relative_positions import RelativePositions
 
 BLOCKS = (
     PreNormBlock,
@@ -30,7 +31,7 @@ BLOCKS = (
     PreNormCrossBlock,
     PostNormCrossBlock,
 )
-POSITIONS = (Rotary, Learned, Sinusoidal, Alibi, NoPositions)
+POSITIONS = (Rotary, Learned, Sinusoidal, Alibi, NoPositions, RelativePositions)
 LEAVES = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.Identity, RMSNorm)
 KNOWN: frozenset[type[nn.Module]] = frozenset(
     {*BLOCKS, *POSITIONS, *LEAVES, Attention, CrossAttention, FeedForward, EncoderLayers}
