@@ -31,6 +31,7 @@ def test_the_experiments_were_found() -> None:
         "ag_news_bag",
         "ag_news_masked",
         "byte_level",
+        "glove",
         "movie_reviews",
         "movie_reviews_masked",
         "movie_reviews_textcnn",
@@ -47,6 +48,7 @@ def test_the_experiments_were_found() -> None:
         "thucnews_bag",
         "thucnews_masked",
         "transformer_512",
+        "word_vectors",
     ]
 
 

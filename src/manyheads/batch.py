@@ -21,7 +21,7 @@ NO_EXAMPLE = -1
 
 
 class Batch(TypedDict, total=False):
-    """One micro-batch. Only `input_ids` is always there. A head reads one of `labels`, `classes` and `spans`."""
+    """One micro-batch. Only `input_ids` is always there. A head reads one of `labels`, `classes`, `spans`, `candidates` and `counts`."""
 
     input_ids: Tensor  # [B, T] int64, token ids; padding holds the tokenizer's end-of-text id
     labels: Tensor  # [B, T] int64, the token that follows each input, or IGNORE
@@ -39,3 +39,8 @@ class Batch(TypedDict, total=False):
     pseudo_labels: Tensor  # [B, T] int64, tokens that are each to be told with nothing but itself masked, or IGNORE
     member: str  # of a mixture, the name of the task that the batch is of; absent: there is one task
     spans: Tensor  # [B, 2] int64, the first and the last position of the answer in input_ids, or IGNORE
+    candidates: Tensor  # [B, 1 + N] int64, the word that is to be told from each row's input_ids, in any order, and N words that
+    #                     are not there; or IGNORE
+    counts: (
+        Tensor  # [B] float32, how often the two words of input_ids [B, 2] stand near each other; 0: nothing is learned
+    )
