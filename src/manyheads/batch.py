@@ -41,6 +41,5 @@ class Batch(TypedDict, total=False):
     spans: Tensor  # [B, 2] int64, the first and the last position of the answer in input_ids, or IGNORE
     candidates: Tensor  # [B, 1 + N] int64, the word that is to be told from each row's input_ids, in any order, and N words that
     #                     are not there; or IGNORE
-    counts: (
-        Tensor  # [B] float32, how often the two words of input_ids [B, 2] stand near each other; 0: nothing is learned
-    )
+    counts: Tensor  # [B, 2] float32, how often the two words of input_ids [B, 2] stand near each other in their split,
+    #                 and that in units of train; 0: nothing is learned

@@ -79,12 +79,12 @@ def test_rows_of_counts(tmp_path: Path) -> None:
     table = Cooccurrences(tmp_path / "a")
     batch = CountRows(table, scale=3.0, scoring=True).__getitems__([1, 4])
     assert batch["input_ids"].tolist() == [[1, 2], [3, 2]]
-    assert batch["counts"].tolist() == [6.0, 3.0]
+    assert batch["counts"].tolist() == [[2.0, 6.0], [1.0, 3.0]]
     assert batch["examples"].tolist() == [1, 3]
     rows = CountRows(table, scoring=False)
     assert len(rows) == 5
     assert "examples" not in rows[0]
     nothing = CountRows(table, scoring=True).__getitems__([])
-    assert nothing["counts"].tolist() == [0.0]
+    assert nothing["counts"].tolist() == [[0.0, 0.0]]
     assert nothing["examples"].tolist() == [NO_EXAMPLE]
     assert nothing["input_ids"].dtype == torch.int64

@@ -29,7 +29,7 @@ def test_losses_and_gradients_are_the_formulas() -> None:
         losses[row] = weight * off**2
         for part, place, by in zip(slopes, (i, j, i, j), (u[j], w[i], 1.0, 1.0), strict=True):
             part[place] += 2 * weight * off * by
-    batch = Batch(input_ids=torch.tensor(PAIRS), counts=torch.tensor(COUNTS))
+    batch = Batch(input_ids=torch.tensor(PAIRS), counts=torch.tensor(COUNTS)[:, None].expand(-1, 2))
     hidden = network(batch)
     output = head(hidden, batch)
     output.loss_sum.backward()
@@ -41,6 +41,12 @@ def test_losses_and_gradients_are_the_formulas() -> None:
         np.testing.assert_allclose(table.weight.grad, slope, rtol=1e-10, atol=1e-14)
 
 
+def test_the_weight_goes_by_the_count_and_the_target_by_what_it_would_be_in_train() -> None:
+    head = Cooccurrence(dim=3, vocab_size=5, x_max=10.0)
+    batch = Batch(input_ids=torch.tensor([[1, 2]]), counts=torch.tensor([[5.0, 40.0]]))
+    assert head.losses(torch.zeros(1, 1, 3), batch).item() == pytest.approx(0.5**0.75 * np.log(40) ** 2, rel=1e-6)
+
+
 def test_the_vectors_are_the_sums_of_both() -> None:
     network, head = Glove(vocab_size=5, dim=3), Cooccurrence(dim=3, vocab_size=5)
     found = head.vectors(network.embedding.weight)
@@ -48,7 +54,7 @@ def test_the_vectors_are_the_sums_of_both() -> None:
 
 
 def test_nothing_is_right_or_wrong() -> None:
-    batch = Batch(input_ids=torch.tensor(PAIRS), counts=torch.tensor(COUNTS))
+    batch = Batch(input_ids=torch.tensor(PAIRS), counts=torch.tensor(COUNTS)[:, None].expand(-1, 2))
     assert not Cooccurrence(dim=3, vocab_size=5).scores(torch.zeros(5, 1, 3), batch).correct.any()
 
 

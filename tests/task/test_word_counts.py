@@ -35,7 +35,7 @@ class InNumpy:
         self.rate = rate
 
     def step(self, batch: Batch) -> float:
-        (i, j), x = batch["input_ids"].numpy().T, batch["counts"].numpy().astype(np.float64)
+        (i, j), x = batch["input_ids"].numpy().T, batch["counts"][:, 0].numpy().astype(np.float64)
         weight = np.minimum(1, (x / 5) ** 0.75)
         off = (self.w[i] * self.u[j]).sum(1) + self.a[i] + self.b[j] - np.log(x)
         slope = -self.rate * 2 * (weight * off)[:, None] / len(x)
@@ -75,7 +75,7 @@ def pairs(batches: Any) -> list[tuple[int, int, float]]:
     return [
         (*pair, count)
         for batch in batches
-        for pair, count in zip(batch["input_ids"].tolist(), batch["counts"].tolist(), strict=True)
+        for pair, count in zip(batch["input_ids"].tolist(), batch["counts"][:, 1].tolist(), strict=True)
     ]
 
 

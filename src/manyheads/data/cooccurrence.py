@@ -71,7 +71,7 @@ class CountRows(Dataset[Batch]):
 
     Args:
         table: the entries.
-        scale: what counts are multiplied by.
+        scale: what counts are multiplied by to be in units of train.
         scoring: batches also carry `examples`: of each row the first word.
     """
 
@@ -94,7 +94,8 @@ class CountRows(Dataset[Batch]):
         rows = np.asarray(indices, np.int64)
         first, second, count = (column[rows] for column in self.table.columns)
         pairs = torch.from_numpy(np.stack([first, second], 1).astype(np.int64))
-        batch = Batch(input_ids=pairs, counts=torch.from_numpy((count * self.scale).astype(np.float32)))
+        counts = torch.from_numpy(np.stack([count, count * self.scale], 1).astype(np.float32))
+        batch = Batch(input_ids=pairs, counts=counts)
         if self.scoring:
             batch["examples"] = pairs[:, 0].clone()
         return batch

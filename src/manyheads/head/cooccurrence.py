@@ -18,7 +18,8 @@ from manyheads.head.word import OF_TEXTS, WordHead
 class Cooccurrence(WordHead):
     """Tells the logarithm of the count X of two words from the product of their vectors and a number for each: the loss is
     f(X) (w'u + a + b - log X)^2, f(X) = min(1, (X / x_max)^alpha) (Pennington et al. 2014, section 3, equations 8 and 9). It has
-    no unit.
+    no unit. Of a split of another size than train's, f takes the count as it is, which is what it can be trusted for, and the
+    logarithm that in units of train.
 
     The vectors of use are the sums w + u (section 4.2 there). Second vectors start as the network's do, numbers at zero.
 
@@ -64,11 +65,11 @@ class Cooccurrence(WordHead):
 
     def learned(self, batch: Batch) -> Tensor:
         """[B] bool, whether a pair has a count."""
-        return batch["counts"] > 0
+        return batch["counts"][:, 0] > 0
 
     def blank(self, batch_size: int, seq_len: int) -> Tensor:
         """The count of a pair for each row."""
-        return torch.zeros(batch_size)
+        return torch.zeros(batch_size, 2)
 
     def _losses(self, hidden: Tensor, batch: Batch) -> Tensor:
         """[B], 0 where there is no count; `hidden` is [B, 1, D]."""
@@ -77,6 +78,6 @@ class Cooccurrence(WordHead):
         told = told + self.bias(first).squeeze(-1) + self.context_bias(second).squeeze(-1)
         told = told.to(torch.promote_types(told.dtype, torch.float32))
         there = self.learned(batch)
-        counts = batch["counts"].to(told).masked_fill(~there, 1.0)
-        losses = (counts / self.x_max).clamp(max=1.0) ** self.alpha * (told - counts.log()) ** 2
+        counts, of_train = batch["counts"].to(told).masked_fill(~there[:, None], 1.0).unbind(1)
+        losses = (counts / self.x_max).clamp(max=1.0) ** self.alpha * (told - of_train.log()) ** 2
         return losses.masked_fill(~there, 0.0)

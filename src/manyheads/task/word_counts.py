@@ -24,7 +24,8 @@ class WordCounts(WordTask):
     """The vectors of two words tell how often they stand near each other (Pennington et al. 2014); `count` says what is counted,
     once for each text and window, and kept in the cache. An epoch is every pair that is there, each way round once.
 
-    Counts of validation and test are scaled to the total of train's, whose size the learned numbers know.
+    Counts of validation and test are scaled to the total of train's, whose size the learned numbers know. The smaller a split,
+    the more of its pairs are there by chance, and the higher is its loss: it compares only with others on the same split.
 
     Args:
         source, tokenizer, seed, eval_batch_size, num_workers, shuffle: see `TextRows`.
