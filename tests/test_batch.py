@@ -26,5 +26,5 @@ def test_a_batch_needs_its_input_ids_alone() -> None:
     assert Batch.__required_keys__ == frozenset()
     assert Batch.__optional_keys__ == {
         "input_ids", "labels", "positions", "segments", "examples", "num_bytes", "source_ids", "source_segments",
-        "token_types", "classes", "spans", "num_tokens", "pseudo_labels", "member",
+        "token_types", "classes", "spans", "num_tokens", "pseudo_labels", "member", "candidates", "counts",
     }  # fmt: skip

@@ -31,6 +31,7 @@ def test_the_experiments_were_found() -> None:
         "ag_news_bag",
         "ag_news_masked",
         "byte_level",
+        "glove",
         "ladder",
         "movie_reviews",
         "movie_reviews_masked",
@@ -48,6 +49,7 @@ def test_the_experiments_were_found() -> None:
         "thucnews_bag",
         "thucnews_masked",
         "transformer_512",
+        "word_vectors",
     ]
 
 

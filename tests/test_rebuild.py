@@ -14,14 +14,20 @@ from manyheads.errors import UserError
 from manyheads.head.label import Label
 from manyheads.head.masked_token import MaskedToken
 from manyheads.head.members import Members
+from manyheads.head.negative_sampling import NegativeSampling
 from manyheads.members import members_of
-from manyheads.rebuild import build_source, build_task, load_weights, rebuild
+from manyheads.model.bag_of_embeddings import BagOfEmbeddings
+from manyheads.model.word2vec import Word2Vec
+from manyheads.rebuild import build_source, build_task, load_weights, load_words, rebuild
 from manyheads.run.compose import compose
 from manyheads.task.base import Task
 from manyheads.task.layouts import FromLeftToRight, WithEncoder
 from manyheads.task.mixture import Mixture
 from manyheads.task.translation import Translation
 from manyheads.testing import Rows, byte_tokenizer, tiny_network, tiny_run
+from manyheads.tokenizer.base import Tokenizer
+from manyheads.tokenizer.bpe import bpe
+from manyheads.tokenizer.word import word
 from manyheads.train import settle
 
 TOKENIZER = byte_tokenizer()
@@ -139,3 +145,66 @@ def test_members_that_are_streams_are_refused(
     with pytest.raises(UserError) as caught:
         build_source(config)
     assert str(caught.value).startswith(text)
+
+
+SPOKEN = Rows({"train": ["low lower king low newer low king king"] * 9, "validation": ["v"], "test": ["t"]})
+WORD_CONFIG = """\
+manyheads: {schema: 1, version: 0.1.0}
+model: {_target_: manyheads.model.word2vec.Word2Vec, dim: 4}
+head: {_target_: manyheads.head.negative_sampling.NegativeSampling}
+"""
+
+
+def word_run(folder: Path, tokenizer: Tokenizer) -> Path:
+    """A run of word vectors in which each number of a token's vector is the token's."""
+    network, head = (
+        Word2Vec(vocab_size=tokenizer.vocab_size, dim=4),
+        NegativeSampling(dim=4, vocab_size=tokenizer.vocab_size),
+    )
+    with torch.no_grad():
+        network.embedding.weight[:] = torch.arange(tokenizer.vocab_size)[:, None]
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    state |= {f"head.{name}": value for name, value in head.state_dict().items()}
+    record = {"schema": 1, "version": "0.1.0", "config": WORD_CONFIG, "tokenizer": tokenizer.to_json(), "step": 7}
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").write_text(WORD_CONFIG, encoding="utf-8")
+    torch.save({"state_dict": state, "manyheads": record}, folder / "checkpoints" / "best.ckpt")
+    return folder
+
+
+def test_an_embedding_starts_from_the_words_that_its_tokens_write(tmp_path: Path) -> None:
+    """Of byte-level pieces " low" is a word and "low" is a part of one; what is not found stays as it was drawn."""
+    words, pieces = word(source=SPOKEN, min_count=1), bpe(source=SPOKEN, vocab_size=268)
+    network = BagOfEmbeddings(vocab_size=pieces.vocab_size, dim=4)
+    before = network.embedding.weight.detach().clone()
+    notes = load_words(word_run(tmp_path / "run", words), network, pieces)
+    after = network.embedding.weight.detach()
+    changed = {pieces.decode([token]) for token in (before != after).any(1).nonzero().flatten().tolist()}
+    assert {" low", " king"} <= changed
+    assert all(text.startswith(" ") for text in changed)
+    for text in changed:
+        assert after[pieces.encode(text)[0]].tolist() == [words.encode(text)[0]] * 4
+    assert notes == [f"{len(changed)} of 268 tokens start with the vectors of {tmp_path / 'run'}, the others at random"]
+
+
+def test_the_same_words_are_all_found(tmp_path: Path) -> None:
+    words = word(source=SPOKEN, min_count=1)
+    network = BagOfEmbeddings(vocab_size=words.vocab_size, dim=4)
+    load_words(word_run(tmp_path / "run", words), network, words)
+    known = [token for token in range(words.vocab_size) if token not in (words.unknown_id, words.end_id)]
+    assert network.embedding.weight[known, 0].tolist() == known
+
+
+def test_vectors_that_do_not_fit_are_refused(run: Path, tmp_path: Path) -> None:
+    words = word(source=SPOKEN, min_count=1)
+    of_words = word_run(tmp_path / "words", words)
+    with pytest.raises(UserError, match=r"embedding_from=.*: its head is NextToken, which learns no word vectors\."):
+        load_words(run, BagOfEmbeddings(vocab_size=9, dim=16), words)
+    with pytest.raises(
+        UserError, match=r"its vectors are 4 wide, and the embedding of this network is 8\. Set model\.dim=4"
+    ):
+        load_words(of_words, BagOfEmbeddings(vocab_size=words.vocab_size, dim=8), words)
+    with pytest.raises(UserError, match=r"no token of the tokenizer is a word of it\."):
+        load_words(of_words, BagOfEmbeddings(vocab_size=257, dim=4), TOKENIZER)
+    with pytest.raises(UserError, match="embedding_from=nowhere: there is no such folder"):
+        load_words("nowhere", BagOfEmbeddings(vocab_size=257, dim=4), TOKENIZER)

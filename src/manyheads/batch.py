@@ -21,7 +21,7 @@ NO_EXAMPLE = -1
 
 
 class Batch(TypedDict, total=False):
-    """One micro-batch. Only `input_ids` is always there. A head reads one of `labels`, `classes` and `spans`."""
+    """One micro-batch. Only `input_ids` is always there. A head reads one of `labels`, `classes`, `spans`, `candidates` and `counts`."""
 
     input_ids: Tensor  # [B, T] int64, token ids; padding holds the tokenizer's end-of-text id
     labels: Tensor  # [B, T] int64, the token that follows each input, or IGNORE
@@ -42,3 +42,7 @@ class Batch(TypedDict, total=False):
     #                network goes on from the state that the lane's row before has left; absent: no row goes on
     num_lanes: int  # how many lanes there are, over all batches and ranks; beside `lanes`
     spans: Tensor  # [B, 2] int64, the first and the last position of the answer in input_ids, or IGNORE
+    candidates: Tensor  # [B, 1 + N] int64, the word that is to be told from each row's input_ids, in any order, and N words that
+    #                     are not there; or IGNORE
+    counts: Tensor  # [B, 2] float32, how often the two words of input_ids [B, 2] stand near each other in their split,
+    #                 and that in units of train; 0: nothing is learned

@@ -24,6 +24,7 @@ def checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]:
     """The config with every default written out, and the number of devices, after all that can be found out before data
     is read."""
     check_root(cfg)
+    check_start(cfg)
     check_settings_of(cfg, cfg.allow)
     cfg = complete(cfg, cfg.allow)
     settle_steps(cfg, choices)
@@ -38,6 +39,14 @@ def checked(cfg: DictConfig, choices: dict[str, str]) -> tuple[DictConfig, int]:
         if node:
             check_installed(node, f"logger.{name}", cfg.allow)
     return cfg, devices
+
+
+def check_start(cfg: DictConfig) -> None:
+    """Raises UserError for two starts at once, of which the one would overwrite a part of the other."""
+    if cfg.get("init") and (words := cfg.get("embedding_from")):
+        raise UserError(
+            f"embedding_from={words}: init={cfg.init} brings an embedding along, with all other weights. Leave one of them out."
+        )
 
 
 def check_alone(cfg: DictConfig, devices: int) -> None:

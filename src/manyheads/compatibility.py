@@ -13,6 +13,7 @@ from torch import nn
 from manyheads.build import CONF_DIR, build, target_of
 from manyheads.callbacks.build import check_monitor
 from manyheads.errors import UserError, check_range
+from manyheads.head.word import WORDS_ALONE
 from manyheads.members import members_of, named, naming, places_of
 from manyheads.metric.members import metrics_of
 from manyheads.model.regions import check_blocks
@@ -99,7 +100,7 @@ def refusal(task: Any, head: Any, kind: str, *, task_name: str = "", head_name: 
     kinds = getattr(head, "kinds", frozenset())
     if kind not in kinds:
         needs = f"head={head_name} needs {' or '.join(sorted(kinds))}"
-        because = getattr(head, "refuses", {}).get(kind)
+        because = getattr(head, "refuses", {}).get(kind, WORDS_ALONE.get(kind))
         return Refusal(f"{needs}: {because}" if because else needs, by_kind=True)
     if because := getattr(task, "refuses", {}).get(kind):
         return Refusal(f"task={task_name} has no use for that: {because}", by_kind=True)

@@ -29,7 +29,7 @@ from manyheads.run.screen import shown, tell_notes, tell_scores, tell_signatures
 from manyheads.strategy import check_network
 from manyheads.trainer import is_on_gpu
 
-UNUSED = ("tokenizer", "resume", "init")
+UNUSED = ("tokenizer", "resume", "init", "embedding_from")
 """Keys of a run's config that only training reads: the checkpoint holds what they led to."""
 
 

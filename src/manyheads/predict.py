@@ -28,7 +28,8 @@ JSON lines in the order of the rows: id (the row's number), input, output, of cl
 the row has a target, target, loss and score. A run of task=generation writes nothing: its lines have loss, tokens,
 bytes and bits_per_byte of each text. A run of task=masked fills the masks of each text, written as task.mask_token
 (<|mask|>): output is the filled text, masks the likeliest tokens of each. A run of task=denoising writes the text
-anew from one with masks (<|mask|>). Defaults are in parentheses.
+anew from one with masks (<|mask|>). A run of task=word_vectors tells the words nearest to a word, or to the mean of
+several. Defaults are in parentheses.
 
 where from
   run=FOLDER               a run folder (`manyheads runs` lists them) or a checkpoint file
@@ -55,6 +56,7 @@ examples
   manyheads predict run=outputs/runs/NAME input=rows.jsonl to=answers.jsonl
   manyheads predict run=NAME 'input.text="Is the file open?"'
   manyheads predict run=NAME 'input.text="The file is <|mask|>."' task.top_k=3
+  manyheads predict run=NAME input.text=king task.neighbours=5
   manyheads predict run=NAME input=rows.csv data.columns.source=de task.num_beams=1
   cat rows.jsonl | manyheads predict run=NAME input=- > answers.jsonl
 

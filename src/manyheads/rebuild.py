@@ -17,12 +17,15 @@ from manyheads.data.together import Together
 from manyheads.errors import UserError
 from manyheads.head.base import Head
 from manyheads.head.members import parts_of
+from manyheads.head.word import WordHead
 from manyheads.members import head_classes, members_of, naming
-from manyheads.run.checkpoint import find_checkpoint, read_checkpoint
+from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
 from manyheads.run.folder import parse_config
 from manyheads.signature import parameters
 from manyheads.task.base import Task
+from manyheads.task.word_scores import vectors_of
 from manyheads.tokenizer.base import Tokenizer
+from manyheads.tokenizer.pieces import first_and_later
 
 
 def build_source(cfg: DictConfig, fields: str = "fields") -> Source:
@@ -171,3 +174,39 @@ def fill_part(content: dict[str, Any], file: Path, prefix: str, module: nn.Modul
             f"checkpoint {file} holds {prefix}{name}, which this network has not: it is of another network."
         )
     module.load_state_dict(sharded.parts_of(own, wanted))
+
+
+def load_words(path: str | Path, network: Any, tokenizer: Tokenizer, allow: Iterable[str] = ()) -> list[str]:
+    """Puts the vectors of a run of word vectors (`embedding_from=FOLDER`) into the embedding of a network, token by token: a
+    token gets the vector of the word that writes the same behind another one, as " king" does. Says how many were found; the
+    others stay as they were drawn.
+
+    Raises UserError for a run of another kind, vectors of another width, and where no token is found.
+    """
+    file = find_checkpoint(path, None, "embedding_from")
+    content = read_checkpoint(file)
+    config, _ = parse_config(content["manyheads"]["config"], f"the config in {file}")
+    words = read_tokenizer(content, file)
+    learned, head = rebuild(config, words, allow)
+    if not isinstance(head, WordHead):
+        raise UserError(
+            f"embedding_from={path}: its head is {type(head).__name__}, which learns no word vectors. Set the folder of a run of "
+            "task=word_vectors."
+        )
+    fill(content, file, learned, head)
+    weight, vectors = network.embedding.weight, vectors_of(learned, head)
+    if weight.shape[1] != vectors.shape[1]:
+        raise UserError(
+            f"embedding_from={path}: its vectors are {vectors.shape[1]} wide, and the embedding of this network is "
+            f"{weight.shape[1]}. Set model.dim={vectors.shape[1]}, or vectors of a run with model.dim={weight.shape[1]}."
+        )
+    places = {text: token for token, text in reversed([*enumerate(first_and_later(words)[1])]) if text}
+    pairs = [(token, places[text]) for token, text in enumerate(first_and_later(tokenizer)[1]) if text in places]
+    if not pairs:
+        raise UserError(
+            f"embedding_from={path}: no token of the tokenizer is a word of it. Set the tokenizer of that run."
+        )
+    here, there = zip(*pairs, strict=True)
+    with torch.no_grad():
+        weight[list(here)] = vectors[list(there)].to(weight)
+    return [f"{len(pairs):,} of {len(weight):,} tokens start with the vectors of {path}, the others at random"]

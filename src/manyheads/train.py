@@ -31,7 +31,7 @@ from manyheads.logger.build import close_all, loggers_of
 from manyheads.marks import callable_module
 from manyheads.members import data_choice
 from manyheads.model.regions import compile_blocks, recompute_blocks
-from manyheads.rebuild import build_source, build_task, load_weights, rebuild, rebuilt
+from manyheads.rebuild import build_source, build_task, load_weights, load_words, rebuild, rebuilt
 from manyheads.run import screen
 from manyheads.run.base import base_of
 from manyheads.run.checkpoint import find_checkpoint, read_checkpoint, read_tokenizer
@@ -159,6 +159,8 @@ def _parts(cfg: DictConfig, folder: Path | None, choices: dict[str, str], make: 
         recompute_blocks(network, every)
     start = resumed.checkpoint if resumed else cfg.init
     notes = load_weights(start, cfg.checkpoint, network, head, cfg.allow) if start else []
+    if (words := cfg.get("embedding_from")) and not start:  # a run from before this key existed can be resumed
+        notes = load_words(words, network, tokenizer, cfg.allow)
     return _Parts(resumed, source, tokenizer, task, network, head, notes)
 
 

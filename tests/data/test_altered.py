@@ -53,6 +53,19 @@ def test_what_is_scored_goes_by_the_example() -> None:
     assert batch["labels"].tolist() == [[7, 8, 0, 2], [7, 8, 0, 1]]
 
 
+def test_a_row_that_becomes_several_keeps_its_example() -> None:
+    def twice_or_not_at_all(batch: Batch, keys: Sequence[Sequence[int]]) -> Batch:
+        of = torch.tensor([1, 1])
+        return Batch(input_ids=batch["input_ids"][of], labels=batch["labels"][of], examples=of)
+
+    data = rows(examples=single(LENGTHS).members)
+    data.alter = twice_or_not_at_all
+    assert data.__getitems__([0, 4])["examples"].tolist() == [1, 1]
+    trained = rows()
+    trained.alter = twice_or_not_at_all
+    assert "examples" not in trained.__getitems__([0, 4])
+
+
 def test_a_batch_of_no_row_has_no_label() -> None:
     batch = rows(examples=np.arange(5)).__getitems__([])
     assert (batch["labels"] == IGNORE).all()

@@ -14,7 +14,8 @@ from manyheads.data.batches import PackedRows
 from manyheads.data.examples import no_example
 
 Alter = Callable[[Batch, Sequence[Sequence[int]]], Batch]
-"""From a batch of plain rows, and the numbers that the draws of each row are made from, to the batch that is read."""
+"""From a batch of plain rows, and the numbers that the draws of each row are made from, to the batch that is read. One that
+makes of a row several, or none, says in `examples` [N] which row of the batch each of them is."""
 
 TRAINED, SCORED = 0x7472, 0x7363
 """Parts of keys: draws for training are others than those for scoring, and than those of the sampler."""
@@ -71,6 +72,7 @@ class AlteredRows(Dataset[Batch]):
         names = rows if self.examples is None else self.examples[rows]
         keys = [(*self.key, *drawn) for drawn in zip(epochs.tolist(), names.tolist(), strict=True)]
         batch = self.alter(self.rows.__getitems__(rows.tolist()), keys)
+        of = batch.pop("examples", None)
         if self.examples is not None:
-            batch["examples"] = torch.from_numpy(names)
+            batch["examples"] = torch.from_numpy(names if of is None else names[of.numpy()])
         return batch

@@ -57,11 +57,11 @@ class ExampleRows(Dataset[Batch]):
 def no_example(batch: Batch) -> Batch:
     """A batch of the same shape without a label: for a rank that has no row, since the others wait for it."""
     empty: dict[str, Any] = {**batch}
-    unlabelled = dict.fromkeys(("labels", "classes", "spans", "pseudo_labels"), IGNORE)
+    unlabelled = dict.fromkeys(("labels", "classes", "spans", "pseudo_labels", "candidates"), IGNORE)
     for name, nothing in {**unlabelled, "examples": NO_EXAMPLE}.items():
         if name in empty:
             empty[name] = torch.full_like(empty[name], nothing)
-    for name in ("num_bytes", "num_tokens"):
+    for name in ("num_bytes", "num_tokens", "counts"):
         if name in empty:
             empty[name] = torch.zeros_like(empty[name])
     return Batch(**empty)  # type: ignore[typeddict-item]

@@ -22,7 +22,7 @@ class Base(NamedTuple):
     choices: dict[str, str]  # of each group, as far as they are known
 
 
-NEVER_EMPTY = ("init", "resume")
+NEVER_EMPTY = ("init", "resume", "embedding_from")
 """Keys that name a run and need none: an empty value is a shell variable that was not set, and means no run to nobody."""
 
 

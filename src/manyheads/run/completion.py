@@ -14,7 +14,7 @@ from manyheads.errors import EXIT_DONE, UserError, check_choice
 
 VERBS = ("train", "eval", "predict", "generate", "chat", "families", "model", "runs")
 SHELLS = ("bash", "zsh", "fish")
-_RUN_KEYS = ("run=", "resume=", "init=")
+_RUN_KEYS = ("run=", "resume=", "init=", "embedding_from=")
 
 # Where `=` breaks words, readline replaces only what stands after it, so the part before is cut from each answer.
 _BASH = """\

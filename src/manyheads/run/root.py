@@ -19,6 +19,7 @@ class RootKeys(TypedDict, total=False):
     tags: list[str]
     resume: str | None
     init: str | None
+    embedding_from: str | None
     run: str | None
     checkpoint: str | None
     baselines: bool

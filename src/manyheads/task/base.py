@@ -52,6 +52,7 @@ class Prediction(TypedDict, total=False):
     masks: list[
         list[dict[str, Any]]
     ]  # of each mask of the input the likeliest tokens: {"token": text, "probability": p}
+    neighbours: list[dict[str, Any]]  # of a text the words nearest to it: {"word": text, "similarity": cosine}
     score: dict[str, float]  # of this example, by the names of the metrics that score examples
 
 
