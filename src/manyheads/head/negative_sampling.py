@@ -65,7 +65,7 @@ class NegativeSampling(WordHead):
         [B, 1, D]."""
         candidates = batch["candidates"]
         there = candidates != IGNORE
-        logits = (self.contexts(candidates.clamp(min=0)) @ hidden.transpose(1, 2)).squeeze(-1)  # [B, 1 + N]
+        logits = (hidden @ self.contexts(candidates.clamp(min=0)).transpose(1, 2)).squeeze(1)  # [B, 1 + N]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         against = torch.cat([-logits[:, :1], logits[:, 1:]], 1)
         losses = F.softplus(against).masked_fill(~(there & there[:, :1]), 0.0)
