@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOOLS = {"__init__", "__main__", "base", "training", "kneser_ney", "readme", "screen_picture"}
+TOOLS = {"__init__", "__main__", "base", "training", "kneser_ney", "readme", "screen_picture", "long_inputs"}
 
 
 @pytest.fixture(autouse=True)
