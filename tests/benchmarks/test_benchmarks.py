@@ -12,7 +12,11 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
+<<<<<<< HEAD
 TOOLS = {"__init__", "__main__", "base", "training", "readme", "screen_picture"}
+=======
+TOOLS = {"__init__", "__main__", "base", "training", "kneser_ney", "readme", "screen_picture", "long_inputs"}
+>>>>>>> part-b
 
 
 @pytest.fixture(autouse=True)
