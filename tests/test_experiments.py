@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from manyheads.build import CONF_DIR, build, check_tree
+from manyheads.build import CONF_DIR, build, check_tree, complete
 from manyheads.optim.schedule import Course
 from manyheads.run.compose import compose
 
@@ -30,6 +30,8 @@ def test_the_experiments_were_found() -> None:
         "ag_news",
         "ag_news_bag",
         "ag_news_masked",
+        "bart_small",
+        "bert_small",
         "byte_level",
         "glove",
         "ladder",
@@ -39,12 +41,14 @@ def test_the_experiments_were_found() -> None:
         "multi30k",
         "policyqa",
         "policyqa_masked",
+        "roberta_small",
         "scitldr",
         "scitldr_sentence",
         "shakespeare_char",
         "shakespeare_char_best",
         "shakespeare_char_gpu",
         "small_talk",
+        "t5_small",
         "thucnews",
         "thucnews_bag",
         "thucnews_masked",
@@ -121,3 +125,32 @@ def test_tiny_shakespeare_is_learned_whole(tmp_path: Path) -> None:
         "that is\n",
         "that is\n",
     ]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "task", "shape"),
+    [
+        ("bert_small", {"masking": "static", "next_sentence": True}, {"token_types": 2, "embedding_norm": True}),
+        ("roberta_small", {"masking": "dynamic", "pack": True}, {"token_types": None, "positions": "learned"}),
+        (
+            "t5_small",
+            {"objective": "t5", "mean_span": 3.0, "noise_rate": None},
+            {"positions": "relative", "init": "t5"},
+        ),
+        ("bart_small", {"objective": "bart", "permute_sentences": True}, {"positions": "learned", "init": "normal"}),
+    ],
+)
+def test_the_objective_is_the_papers(experiment: str, task: dict[str, Any], shape: dict[str, Any]) -> None:
+    """And the network is of the shape of its preset, made narrower."""
+    cfg = composed(experiment)
+    network = build(cfg.model, "model", vocab_size=CHARACTERS)
+    assert network.settings | shape | {"dim": 128} == network.settings
+    full = complete(cfg)
+    assert {key: full.task[key] for key in task} == task
+    _, schedule = build(cfg.optim, "optim", module=network)
+    assert isinstance(schedule, Course)
+    half = schedule.factor(1000, 0.5, 2000)
+    wanted = {"t5_small": (101 / 1001) ** 0.5}.get(
+        experiment, 1000 / 1900
+    )  # with the root of the step, or straight to 0
+    assert half == pytest.approx(wanted, rel=1e-6)
