@@ -12,11 +12,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-<<<<<<< HEAD
-TOOLS = {"__init__", "__main__", "base", "training", "readme", "screen_picture"}
-=======
-TOOLS = {"__init__", "__main__", "base", "training", "kneser_ney", "readme", "screen_picture", "long_inputs"}
->>>>>>> part-b
+TOOLS = {"__init__", "__main__", "base", "training", "long_inputs", "readme", "screen_picture"}
 
 
 @pytest.fixture(autouse=True)
