@@ -27,4 +27,5 @@ def test_a_batch_needs_its_input_ids_alone() -> None:
     assert Batch.__optional_keys__ == {
         "input_ids", "labels", "positions", "segments", "examples", "num_bytes", "source_ids", "source_segments",
         "token_types", "classes", "spans", "num_tokens", "pseudo_labels", "member", "candidates", "counts",
+        "lanes", "num_lanes",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -170,13 +171,9 @@ def describe(cfg: DictConfig, choices: dict[str, str], vocab_size: int | None = 
     taken: dict[str, Any] = {
         "weights": memory.weight_bytes(whole),
         "gradients": memory.weight_bytes(whole, trained=True),
-        "optimizer": memory.optimizer_bytes(
-            whole, lambda module: build(cfg.optim, "optim", allow=allow, module=module)
-        ),
+        "optimizer": memory.optimizer_bytes(whole, functools.partial(build, cfg.optim, "optim", allow=allow)),
         "averages": memory.weight_bytes(whole, trained=True) if cfg.callbacks.get("averaging") else 0,
-        "activations": 0
-        if hasattr(network, "count")  # it leaves nothing for a backward pass
-        else memory.activation_bytes(
+        "activations": memory.activation_bytes(
             make, **shape, weights=weights, autocast=autocast, recompute_every=every, fused=fused
         ),
     }
@@ -255,10 +252,8 @@ def _show(found: Description) -> None:
         f"tokens, {found['precision']}\n",
         markup=False,
     )
-    if not found["parameters"]["total"]["total"]:
-        console.print("It counts: what it keeps grows with the text that it reads, and a run tells how much that was.")
-        return
-    for table in tables(found):
+    counts = "It counts: what it keeps grows with the text that it reads, and a run tells how much that was."
+    for table in tables(found) if found["parameters"]["total"]["total"] else [counts]:
         console.print(table)
         console.print()
 

@@ -94,7 +94,7 @@ class ScoredLM(pl.LightningModule):
             examples = batch["examples"]
             examples = examples if examples.ndim == losses.ndim else examples[:, None].expand_as(losses)
             self.examples.add(examples[learned], losses[learned])
-            if losses.ndim == 2 and "member" not in batch:
+            if losses.shape == batch["input_ids"].shape and "member" not in batch:
                 self.stretches.add(stretches_of(batch)[learned], losses[learned])
         if self.reader is not None and self._reads:
             with sharded.gathered(self):  # ranks read their rows with networks of their own, at their own pace

@@ -12,7 +12,7 @@ NAMES = [
     Fault(
         "choice misspelt",
         BLIND + "model=tny",
-        r"model=tny: .* Did you mean 'tiny'\?\nChoices of model: bag_of_embeddings, bert, ",
+        r"model=tny: .* Did you mean 'tiny'\?\nChoices of model: bag_of_embeddings, bart, bert, ",
     ),
     Fault("value misspelt", BLIND + "optim.schedule=cosin", r"optim\.schedule=cosin: set one of cosine, linear, con"),
     Fault(

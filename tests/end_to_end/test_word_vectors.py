@@ -68,7 +68,7 @@ def test_a_network_of_words_is_refused_by_other_tasks_at_once(cli: Callable[...,
     done = cli("train", "model=word2vec", "task=generation", "data=text", "data.path=nowhere")
     assert done.code == 1
     assert (
-        "model=word2vec is skip-gram, and head=next_token needs causal or encoder-decoder: it has a vector for each word, and "
+        "model=word2vec is skip-gram, and head=next_token needs causal or counting or encoder-decoder: it has a vector for each word, and "
         "nothing that reads a text. Set model="
     ) in done.err
     assert "model=tiny" in done.err

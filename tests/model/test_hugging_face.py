@@ -269,6 +269,6 @@ def test_a_network_that_is_not_known_is_named() -> None:
     config, tensors = to_hugging_face(*model(OWN[0]))
     with pytest.raises(
         UserError,
-        match=r"architectures=Rnn is no network of manyheads, only BagOfEmbeddings, Decoder, .*LSTM, NGram, RNN, Seq2SeqLSTM, TextCNN are",
+        match=r"architectures=Rnn is no network of manyheads, only BagOfEmbeddings, Decoder, .*LSTM, NGram, RNN, Seq2SeqLSTM, TextCNN, Word2Vec are",
     ):
         from_hugging_face(config | {"architectures": ["Rnn"]}, tensors)

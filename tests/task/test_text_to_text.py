@@ -105,6 +105,7 @@ def test_training_examples_stand_beside_others_of_like_padding() -> None:
                 # ends are one more token on each side; in one row, a start and the sign between, and no end
                 "encoder-decoder": 8 * sum(a + 1 + b + 1 for a, b in shapes),
                 "causal": 8 * sum(1 + a + 1 + b for a, b in shapes),
+                "counting": 8 * sum(1 + a + 1 + b for a, b in shapes),
             }[kind]
         )
 
