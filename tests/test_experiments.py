@@ -39,6 +39,7 @@ def test_the_experiments_were_found() -> None:
         "movie_reviews_masked",
         "movie_reviews_textcnn",
         "multi30k",
+        "multi30k_hour",
         "policyqa",
         "policyqa_masked",
         "roberta_small",
