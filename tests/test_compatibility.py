@@ -126,6 +126,7 @@ def test_no_memory_is_taken_for_the_network(monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.get_default_device().type == "cpu"
 
 
+@pytest.mark.slow
 def test_rows_that_go_on_need_a_network_that_keeps_a_state() -> None:
     for name in ("lstm", "gru", "rnn", "linear_attention"):
         checked(f"model={name}", "task.carry=true")

@@ -83,6 +83,7 @@ def test_the_page_is_what_the_code_gives(found: Families) -> None:
     assert (ROOT / PAGE).read_text(encoding="utf-8") == page(found)
 
 
+@pytest.mark.slow
 def test_as_json_and_on_the_screen(capsys: Out, found: Families) -> None:
     assert families_main(["--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -93,6 +94,7 @@ def test_as_json_and_on_the_screen(capsys: Out, found: Families) -> None:
     assert all(name in text for name in (*stems("task"), *stems("head"), *stems("model")))
 
 
+@pytest.mark.slow
 def test_a_page_goes_where_it_is_wanted(tmp_path: Path, found: Families) -> None:
     assert families_main(["--markdown", str(tmp_path / "page.md")]) == 0
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == page(found)

@@ -67,7 +67,9 @@ GRID = [
 """num_beams, length_penalty, early_stopping, no_repeat_ngram."""
 
 
-@pytest.mark.parametrize(("kind", "seed"), [pytest.param("llama", 10, marks=pytest.mark.slow), ("gpt2", 7)])
+@pytest.mark.parametrize(
+    ("kind", "seed"), [pytest.param(*pair, marks=pytest.mark.slow) for pair in (("llama", 10), ("gpt2", 7))]
+)
 def test_texts_and_scores_are_those_of_transformers(kind: str, seed: int) -> None:
     network, head = made(kind, seed=seed)
     model = theirs(network, head)

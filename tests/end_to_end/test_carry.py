@@ -77,6 +77,7 @@ def test_a_run_stopped_again_and_again_is_the_run_that_was_never_stopped(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ALL)
 def test_a_step_in_parts_is_the_step_as_a_whole(network: str, words: list[str], cli: Callable[..., Any]) -> None:
     """4 rows at once, 2 and 2, or one by one: each row goes on with its own lane's state. And no score depends on how many
@@ -96,6 +97,7 @@ def test_a_step_in_parts_is_the_step_as_a_whole(network: str, words: list[str], 
     assert again == pytest.approx(whole.results["test"]["bits_per_byte"], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_validations_in_between_change_nothing(words: list[str], cli: Callable[..., Any]) -> None:
     """And without the states that go on training is another."""
     words = [*words, *NETWORKS["lstm"], "++callbacks.samples=0"]

@@ -76,6 +76,7 @@ def test_a_pass_that_was_stopped_goes_on_where_it_was(
     assert results["run"]["steps"] == whole.results["run"]["steps"]
 
 
+@pytest.mark.slow
 def test_counts_go_on_from_those_of_another_run(words: list[str], cli: Callable[..., Any]) -> None:
     """`init`: each text has been seen twice then."""
     first = cli("train", *words)
@@ -99,6 +100,7 @@ def test_it_writes_is_evaluated_and_predicts(words: list[str], cli: Callable[...
     assert (exported["architectures"], exported["order"]) == (["NGram"], 6)
 
 
+@pytest.mark.slow
 def test_an_ngram_of_another_order_does_not_go_on(words: list[str], cli: Callable[..., Any]) -> None:
     run = cli("train", *words)
     done = cli("train", *words[2:], f"init={run.folder}", "optim=counting", "model.order=30")
