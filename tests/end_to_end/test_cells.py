@@ -166,9 +166,10 @@ def test_two_ranks_give_the_scores_of_one(model: str, rows: Path, cli: Callable[
         (folder,) = (tmp_path / name).glob("outputs/runs/*")
         check_answered(folder)
         two = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
-        one = scored(cli, more, "cpu", 1)
-        # four rows after two steps have scores that are equal but for their last bits, which say how they rank
-        two, one = ({key: value for key, value in found.items() if key != "auroc"} for found in (numbers(two), one))
+        two, one = numbers(two), scored(cli, more, "cpu", 1)
+        if name.startswith("classification-next_token"):
+            # after two steps the words for classes are equal but for their last bits in all rows, which say how rows rank
+            del two["auroc"], one["auroc"]
         assert two == pytest.approx(one, rel=1e-4, nan_ok=True), name
 
 
