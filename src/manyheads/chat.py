@@ -36,6 +36,7 @@ where from
   checkpoint=NAME          best, last or another file of its checkpoints/ (best, or last where there is none)
   device=NAME              cpu, cuda, ... (an accelerator if there is one)
   member=NAME              of a run of several tasks (task=mixture), the one that is asked
+  ensemble=[RUN,...]       other runs of the same tokenizer and head: the probabilities of all are averaged
   allow=[MODULE,...]       modules outside manyheads that the run's config may build from; trust them first
   system=TEXT              what the model is told before the first message
 how the next token is chosen, in this order
@@ -85,6 +86,7 @@ def chat(
     device: str | None = None,
     allow: Iterable[str] = (),
     member: str | None = None,
+    ensemble: str | Sequence[str] = (),
     system: str | None = None,
     to: str | Path | None = None,
     **options: Any,
@@ -103,7 +105,7 @@ def chat(
     out = None if to is None else Output(to, "to", "replies.jsonl")
     set_threads()
     with out_of_memory("Lower context or max_new_tokens."), contextlib.ExitStack() as stack:
-        lm = load(run, checkpoint=checkpoint, device=device, allow=allow, member=member)
+        lm = load(run, checkpoint=checkpoint, device=device, allow=allow, member=member, ensemble=ensemble)
         check_talks(lm.tokenizer, run)
         lines = stack.enter_context(out.open()) if out is not None else None
         on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not (out is not None and out.is_stdout)

@@ -14,19 +14,20 @@ from manyheads import compatibility, ranks
 from manyheads.build import build
 from manyheads.data.source import Source
 from manyheads.data.together import Together
+from manyheads.ensemble import read_saved, runs_of, together
 from manyheads.errors import UserError, check_range, out_of_memory, written
 from manyheads.launch import run_ranks
 from manyheads.lm import LM
-from manyheads.members import check_settings_of, members_of
+from manyheads.members import check_settings_of, is_mixture, members_of
 from manyheads.model.regions import compile_blocks
-from manyheads.rebuild import build_source, build_task, rebuild
+from manyheads.rebuild import build_source, build_task, fill, rebuild
 from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
 from manyheads.run.console import RunConsole
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
 from manyheads.run.scoring import SPLITS, has_baselines, score, signatures
 from manyheads.run.screen import shown, tell_notes, tell_scores, tell_signatures
-from manyheads.strategy import check_network
+from manyheads.strategy import OWN, check_network
 from manyheads.trainer import is_on_gpu
 
 UNUSED = ("tokenizer", "resume", "init", "embedding_from")
@@ -59,6 +60,7 @@ def _checked(cfg: DictConfig) -> tuple[DictConfig, Output | None, int]:
     network = compatibility.check_shape(cfg, cfg.allow)
     trainer = build(cfg.trainer, "trainer", allow=cfg.allow, folder=Path())
     check_network(trainer.strategy, network, compiled=cfg.compile)
+    _check_ensemble(cfg)
     return before, out, trainer.world_size
 
 
@@ -74,7 +76,8 @@ def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[s
         for stage in stages
     }
     console = RunConsole(stderr=out is not None and out.is_stdout, quiet=not ranks.is_first())
-    console.print(f"{shown(checkpoint)} on {task.source.name}", markup=False)
+    others = f" and {number} more, averaged," if (number := len(runs_of(cfg.ensemble))) else ""
+    console.print(f"{shown(checkpoint)}{others} on {task.source.name}", markup=False)
     tell_notes(console, [*notes, *task.notes])
     ruled = own and "test" in stages and has_baselines(cfg) and ranks.is_first()
     directions = {
@@ -98,11 +101,18 @@ def _scores(
         cfg.task.stride = cfg.stride
     task = build_task(cfg, source, tokenizer)
     network, head = rebuild(cfg, tokenizer, cfg.allow)
+    fill(content, checkpoint, network, head)
+    if others := [
+        read_saved(run, checkpoint=cfg.checkpoint, allow=cfg.allow, key="ensemble") for run in runs_of(cfg.ensemble)
+    ]:
+        network, head = together(network, head, tokenizer, others)
+        if network.max_positions:
+            task.check_positions(network.max_positions)
     lm = LM(network=network, head=head, metrics=task.metrics, outputs=task.outputs)
     trainer = make(cfg.trainer, "trainer", folder=checkpoint.parent, fixed=cfg.deterministic)
     if cfg.compile:
         compile_blocks(network)
-    return task, score(trainer, lm, task, checkpoint, stages)
+    return task, score(trainer, lm, task, None, stages)
 
 
 def _check_used(cfg: DictConfig, before: DictConfig) -> None:
@@ -117,6 +127,19 @@ def _check_used(cfg: DictConfig, before: DictConfig) -> None:
             )
     if cfg.stride is not None and cfg.task.get("seq_len") is not None:
         check_range("stride", cfg.stride, 1, cfg.task.seq_len, hint="The upper end is task.seq_len.")
+
+
+def _check_ensemble(cfg: DictConfig) -> None:
+    """Raises UserError for a run that is not there, and for what cannot be averaged."""
+    runs = runs_of(cfg.ensemble)
+    for run in runs:
+        find_checkpoint(run, cfg.checkpoint, "ensemble")
+    if runs and is_mixture(cfg):
+        raise UserError("ensemble: run=FOLDER has several tasks, and eval averages runs of a single one. Leave it out.")
+    if runs and cfg.trainer.get("strategy") in OWN:
+        raise UserError(
+            f"trainer.strategy={cfg.trainer.strategy}: runs that are averaged stand whole on each device. Set trainer=auto or ddp."
+        )
 
 
 def _source(cfg: DictConfig, before: DictConfig, content: dict[str, Any]) -> tuple[Source, list[str], bool]:

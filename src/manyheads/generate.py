@@ -31,6 +31,7 @@ where from
   checkpoint=NAME          best, last or another file of its checkpoints/ (best, or last where there is none)
   device=NAME              cpu, cuda, ... (an accelerator if there is one)
   member=NAME              of a run of several tasks (task=mixture), the one that is asked
+  ensemble=[RUN,...]       other runs of the same tokenizer and head: the probabilities of all are averaged
   allow=[MODULE,...]       modules outside manyheads that the run's config may build from; trust them first
 how the next token is chosen, in this order
   no_repeat_ngram=N        none that would make N tokens in a row appear twice; 0: any (0)
@@ -96,6 +97,7 @@ def generate(
     device: str | None = None,
     allow: Iterable[str] = (),
     member: str | None = None,
+    ensemble: str | Sequence[str] = (),
     input: str | Path | None = None,
     to: str | Path | None = None,
     **options: Any,
@@ -119,7 +121,7 @@ def generate(
 
     set_threads()
     with out_of_memory("Lower batch_size, context or max_new_tokens."):
-        lm = load(run, checkpoint=checkpoint, device=device, allow=allow, member=member)
+        lm = load(run, checkpoint=checkpoint, device=device, allow=allow, member=member, ensemble=ensemble)
         _check_writable(lm, options)
         between = "\n" if lm.reads_source() else ""
         _tell_long_prompts(lm, prompts, options.get("context"))

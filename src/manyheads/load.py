@@ -18,13 +18,13 @@ from manyheads.decoding import scoring, text
 from manyheads.decoding.options import Options, OptionValues, checked_options
 from manyheads.decoding.reply import ReplyOptions, ReplyPiece, ReplyValues, check_talks, reply
 from manyheads.decoding.scoring import Score
-from manyheads.errors import UserError, written
+from manyheads.ensemble import read_saved, runs_of, together
+from manyheads.errors import UserError
 from manyheads.head.base import Head
 from manyheads.marks import callable_module
 from manyheads.members import member_of
-from manyheads.rebuild import build_task, fill, rebuild
-from manyheads.run.checkpoint import CHECKPOINTS, find_checkpoint, read_checkpoint, read_tokenizer
-from manyheads.run.folder import parse_config
+from manyheads.rebuild import build_task
+from manyheads.run.checkpoint import CHECKPOINTS
 from manyheads.task.base import Prediction
 from manyheads.task.layouts import LAYOUTS, PLACE, READ_APART
 from manyheads.tokenizer.base import Tokenizer
@@ -212,6 +212,7 @@ def load(
     device: str | None = None,
     allow: Iterable[str] = (),
     member: str | None = None,
+    ensemble: str | Path | Sequence[str | Path] = (),
 ) -> LoadedLM:
     """The language model of a run folder or of a checkpoint file.
 
@@ -222,40 +223,25 @@ def load(
         checkpoint: best, last or another name in the folder's checkpoints/; None for best, or last where no best is.
         device: such as cpu or cuda; None for an accelerator if there is one.
         member: of a run with several tasks, the one that is to be asked: the network with that one's head.
+        ensemble: other runs of the same tokenizer and head, whose probabilities are averaged with this one's.
 
     Raises:
-        UserError: for a folder or file that is not there, is not whole or is of another kind.
+        UserError: for a folder or file that is not there, is not whole or is of another kind, and runs that do not go together.
     """
-    file = find_checkpoint(path, checkpoint)
     place = _device(device)
-    content = read_checkpoint(file)
-    record = content["manyheads"]
-    config, _ = parse_config(record["config"], f"the config in {file}")
-    config["allow"] = list(allow)
-    for group in ("model", "head"):
-        if group not in config:
-            raise UserError(f"the config in {file} names no {group}: it is not that of a whole run.")
-    tokenizer = read_tokenizer(content, file)
-    network, head = rebuild(config, tokenizer, allow)
-    fill(content, file, network, head)
-    if member is not None:
-        config, head = member_of(config, member, "load"), head.of(member)
+    one = read_saved(path, checkpoint=checkpoint, allow=allow, member=member)
+    network, head = one.network, one.head
+    if runs := runs_of(ensemble):
+        others = [read_saved(run, checkpoint=checkpoint, allow=allow, member=member, key="ensemble") for run in runs]
+        network, head = together(network, head, one.tokenizer, others)
     return LoadedLM(
         network=network.to(place).eval(),
         head=head.to(place).eval(),
-        tokenizer=tokenizer,
-        config=config,
-        checkpoint=file,
-        record=record,
+        tokenizer=one.tokenizer,
+        config=one.config,
+        checkpoint=one.checkpoint,
+        record=one.record,
     )
-
-
-def _texts(key: str, value: Any, *, one: bool = False) -> list[str]:
-    """One text or several as a list. Raises UserError for what is neither."""
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, Sequence) or (one and texts is value) or not all(isinstance(each, str) for each in texts):
-        raise UserError(f"{key}={written(value)}: set a text{'' if one else ' or a list of texts'}.")
-    return list(texts)
 
 
 def _device(name: str | None) -> torch.device:

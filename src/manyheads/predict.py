@@ -37,6 +37,7 @@ where from
   device=NAME              cpu, cuda, ... (an accelerator if there is one)
   member=NAME              of a run of several tasks (task=mixture), the one that is asked; settings are those of
                            task.members.NAME
+  ensemble=[RUN,...]       other runs of the same tokenizer and head: the probabilities of all are averaged
   allow=[MODULE,...]       modules outside manyheads that the run's config may build from; trust them first
 in and out
   input=FILE               rows: .jsonl, .json, .csv, .parquet, or .txt with a row on each line
@@ -63,7 +64,20 @@ examples
 Values follow Hydra's grammar: put quotes inside the shell's around one with a space or a special character.
 """
 
-_MAY_CHANGE = ("task", "data", "run", "checkpoint", "device", "member", "input", "to", "allow", "name", "tags")
+_MAY_CHANGE = (
+    "task",
+    "data",
+    "run",
+    "checkpoint",
+    "device",
+    "member",
+    "ensemble",
+    "input",
+    "to",
+    "allow",
+    "name",
+    "tags",
+)
 _FIELD = re.compile(r"(input|(task\.members\.\w+\.)?data\.columns)\.[A-Za-z_]")
 """What need not be there to be set: null stands in its place."""
 
@@ -104,7 +118,8 @@ def predict(cfg: DictConfig) -> None:
     set_threads()
     with tempfile.TemporaryDirectory(prefix="manyheads-") as folder, out_of_memory("Lower task.eval_batch_size."):
         rows = read_input(asked, Path(folder))
-        lm = load(cfg.run, checkpoint=cfg.checkpoint, device=cfg.device, allow=cfg.allow, member=cfg.member)
+        how = {key: cfg[key] for key in ("checkpoint", "device", "allow", "member", "ensemble")}
+        lm = load(cfg.run, **how)
         count = _write(out, lm, rows, asked)
     if not out.is_stdout:
         sys.stdout.write(f"{count} answers in {out.path}\n")

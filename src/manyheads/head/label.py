@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal, final
 
 import torch
@@ -31,6 +31,8 @@ class Label(Head):
         label_smoothing: e; training learns 1 - e of the class and e of the uniform distribution (Szegedy et al. 2016,
             section 7).
         init_std: standard deviation of the weights at the start (BERT's 0.02).
+        table: gives the logits [B, C] of the network's states and a batch, of a network that has them itself; then there are no
+            weights, and none of the options applies.
 
     Validation and test always score the plain loss.
     """
@@ -54,6 +56,7 @@ class Label(Head):
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         init_std: float = 0.02,
+        table: Callable[[Tensor, Batch], Tensor] | None = None,
     ) -> None:
         super().__init__()
         check_range("head.dropout", dropout, 0, 1)
@@ -65,7 +68,8 @@ class Label(Head):
         self.dropout = dropout
         self.several = several
         self.label_smoothing = label_smoothing
-        self.output = nn.Linear(dim, len(self.labels))
+        self.table = table
+        self.output = nn.Linear(dim, len(self.labels)) if table is None else None
         if class_weights is not None and len(class_weights) != len(self.labels):
             raise UserError(
                 f"head.class_weights has {len(class_weights)} numbers for {len(self.labels)} classes: "
@@ -81,6 +85,9 @@ class Label(Head):
 
     def class_logits(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Unnormalised log probabilities [B, C], float32 at least; with several labels, the log odds of each."""
+        if self.table is not None:
+            return self.table(hidden, batch)
+        assert self.output is not None
         pooled = self.pool(hidden, batch.get("segments"))  # [B, D]
         if self.hidden is not None:
             pooled = torch.tanh(self.hidden(pooled))

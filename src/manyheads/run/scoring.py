@@ -32,15 +32,16 @@ def has_baselines(cfg: DictConfig) -> bool:
 
 
 def score(
-    trainer: pl.Trainer, lm: LM, task: Task, checkpoint: Path, stages: Sequence[str] = ("val", "test")
+    trainer: pl.Trainer, lm: LM, task: Task, checkpoint: Path | None, stages: Sequence[str] = ("val", "test")
 ) -> dict[str, float]:
-    """The scores `val/<name>` and `test/<name>` of a checkpoint's weights.
+    """The scores `val/<name>` and `test/<name>` of a checkpoint's weights, or of those that are there.
 
     Loggers and callbacks of a training are left out, for they have their own steps; only a signal is still heard.
     """
     trainer.callbacks = [c for c in trainer.callbacks if isinstance(c, Interrupt)]  # type: ignore[attr-defined]
     trainer.loggers = []
-    fill(read_checkpoint(checkpoint), checkpoint, lm.network, lm.head)
+    if checkpoint is not None:
+        fill(read_checkpoint(checkpoint), checkpoint, lm.network, lm.head)
     scores: dict[str, float] = {}
     for stage in stages:
         run = trainer.validate if stage == "val" else trainer.test
