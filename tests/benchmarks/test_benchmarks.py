@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOOLS = {"__init__", "__main__", "base", "training", "long_inputs", "readme", "screen_picture"}
+TOOLS = {"__init__", "__main__", "base", "training", "long_inputs", "plain", "readme", "screen_picture"}
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +99,28 @@ def test_the_ways_of_packed_attention_are_those_of_the_network(driver: ModuleTyp
     from benchmarks.packed_attention import WAYS, refusal
 
     assert refusal(WAYS["each document"]) is None
+
+
+@pytest.mark.slow
+def test_a_network_by_hand_has_the_parameters_of_ours(driver: ModuleType) -> None:
+    """A peer of another shape would say nothing; BART's places begin at 2 there."""
+    from benchmarks.families import FAMILIES, parts
+
+    from manyheads.build import CONF_DIR
+    from manyheads.rebuild import rebuild
+    from manyheads.run.compose import compose
+
+    for name, family in FAMILIES.items():
+        task, by_hand = parts(family, family.settings)
+        cfg = compose("train", family.settings, CONF_DIR).config
+        if labels := getattr(task, "labels", ()):
+            cfg.head = {**cfg.head, "labels": list(labels)}
+        ours = {weight for part in rebuild(cfg, task.tokenizer) for weight in part.parameters()}
+        found, wanted = (sum(weight.numel() for weight in each) for each in (set(by_hand.parameters()), ours))
+        assert found == wanted + (2 * 2 * 128 if name == "bart" else 0), name
+        loss = by_hand(next(iter(task.train_dataloader())))
+        assert loss.shape == ()
+        assert loss.isfinite()
 
 
 def test_an_unknown_name_lists_those_there_are(
