@@ -58,3 +58,23 @@ def test_no_example_empties_all_kinds_of_labels_and_counts() -> None:
     assert empty["spans"].tolist() == [[IGNORE, IGNORE]] * 2
     assert (int(empty["num_tokens"]), empty["num_bytes"].tolist()) == (0, [0, 0])
     assert full["classes"].tolist() == [1, 0]
+
+
+def test_drawn_examples_are_the_same_in_any_batch_and_others_in_another_epoch() -> None:
+    """Guards a resume, and ranks: a draw that goes by the place in a batch."""
+
+    def redraw(columns, keys):
+        assert len(columns["ids"]) == len(keys)
+        return {
+            "ids": [
+                one + np.random.default_rng(key).integers(1000) for one, key in zip(columns["ids"], keys, strict=True)
+            ]
+        }
+
+    rows = ExampleRows(store(), collate, scoring=False, redraw=redraw, seed=5)
+    together = rows.__getitems__([2, 0, 1 + 3])["input_ids"].tolist()
+    alone = [rows[index]["input_ids"][0].tolist() for index in (2, 0, 1 + 3)]
+    assert [row[: len(one)] for row, one in zip(together, alone, strict=True)] == alone
+    assert rows[0]["input_ids"].tolist() != rows[3]["input_ids"].tolist()
+    other = ExampleRows(store(), collate, scoring=False, redraw=redraw, seed=6)
+    assert rows[0]["input_ids"].tolist() != other[0]["input_ids"].tolist()

@@ -17,6 +17,7 @@ from manyheads.task.base import Scored
 from manyheads.task.layouts import LAYOUTS
 from manyheads.task.translation import Translation
 from manyheads.testing import Rows, byte_tokenizer
+from manyheads.tokenizer.bpe import bpe
 
 END = byte_tokenizer().end_id
 PAIR = [{"source": "Hund", "target": "dog"}]
@@ -209,3 +210,41 @@ def test_a_run_both_ways_keeps_its_tags_and_says_how_it_scored(cli: Callable[...
     assert (again.code, again.err) == (0, "")
     assert json.loads((tmp_path / "figures.json").read_text())["test"] == results["test"]
     assert f"bleu (val, test): {results['signatures']['test']['bleu']}" in again.out
+
+
+def test_dropped_merges_change_what_is_trained_on_and_nothing_else() -> None:
+    rows = [{"source": f"der Hund {i} der Hund", "target": f"the dog {i} the dog"} for i in range(12)]
+    tokenizer = bpe(
+        source=Rows({"train": [row["source"] + row["target"] for row in rows] * 3, "test": ["t"]}), vocab_size=280
+    )
+    plain, drawn = (make(rows, tokenizer=tokenizer, batch_size=4, bpe_dropout=rate) for rate in (0.0, 0.5))
+
+    def texts(task: Translation, epoch: int = 0) -> list[list[tuple[str, str, int]]]:
+        loader = task.training_loader()
+        loader.order.set_epoch(epoch)  # type: ignore[union-attr]
+        return [
+            sorted(
+                (tokenizer.decode(source), tokenizer.decode([t for t in labels if t != IGNORE]), len(labels))
+                for source, labels in zip(batch["source_ids"].tolist(), batch["labels"].tolist(), strict=True)
+            )
+            for batch in loader
+        ]
+
+    first, again, later = texts(drawn), texts(drawn), texts(drawn, epoch=1)
+    assert first == again
+    assert sorted(pair[:2] for batch in first for pair in batch) == sorted((r["source"], r["target"]) for r in rows)
+    assert max(pair[2] for batch in first for pair in batch) > max(pair[2] for batch in texts(plain) for pair in batch)
+    assert first != later
+    assert read(drawn, "labels") == read(plain, "labels")
+
+
+def test_a_cut_that_would_be_too_long_is_left_as_it_was() -> None:
+    rows = [{"source": "the dog the dog", "target": "the dog the dog"}] * 8
+    tokenizer = bpe(source=Rows({"train": ["the dog the dog"], "validation": ["v"], "test": ["t"]}), vocab_size=259)
+    length = len(tokenizer.encode("the dog the dog"))
+    task = make(
+        rows, tokenizer=tokenizer, batch_size=8, bpe_dropout=0.9, max_source_tokens=length, max_target_tokens=length + 1
+    )
+    [batch] = task.training_loader()
+    assert batch["source_ids"].tolist() == [[*tokenizer.encode("the dog the dog"), tokenizer.end_id]] * 8
+    assert batch["labels"].shape == (8, length + 1)

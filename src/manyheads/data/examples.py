@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,13 @@ from manyheads.data.ragged import ExampleStore, Ragged
 Collate = Callable[[dict[str, list[NDArray[np.int32]]]], Batch]
 """From the columns of some examples to a batch of them, a row each."""
 
+Redraw = Callable[[Mapping[str, list[NDArray[np.int32]]], Sequence[Sequence[int]]], dict[str, list[NDArray[np.int32]]]]
+"""From the columns of some examples, and the numbers that the draws of each are made from, to what is read of them."""
+
+
+DRAWN = 0x6472
+"""A part of keys: these draws are others than those of the sampler."""
+
 
 class ExampleRows(Dataset[Batch]):
     """The examples of a split. Give it to a DataLoader with `collate_fn=as_is`: it makes whole batches itself.
@@ -26,15 +33,27 @@ class ExampleRows(Dataset[Batch]):
         collate: makes a batch of some of them.
         members: which of them, in which order; None: all, in theirs.
         scoring: batches also carry `examples`, the number of each row's example.
+        redraw: makes other tokens of training examples by chance. The draws go by the example and the epoch alone: an example
+            is named by its place plus the number of all for each epoch before (`numbers_per_epoch` of the sampler).
+        seed: of its draws.
     """
 
     def __init__(
-        self, store: ExampleStore, collate: Collate, *, members: NDArray[np.int64] | None = None, scoring: bool
+        self,
+        store: ExampleStore,
+        collate: Collate,
+        *,
+        members: NDArray[np.int64] | None = None,
+        scoring: bool,
+        redraw: Redraw | None = None,
+        seed: int = 0,
     ) -> None:
         self.store = store
         self.collate = collate
         self.members = np.arange(len(store)) if members is None else members
         self.scoring = scoring
+        self.redraw = redraw
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.members)
@@ -47,8 +66,13 @@ class ExampleRows(Dataset[Batch]):
         """The batch of these examples, in this order; of none, one without a label."""
         if not indices:
             return no_example(self[0])
-        chosen = self.members[np.asarray(indices, np.int64)]
-        batch = self.collate({name: _take(self.store[name], chosen) for name in self.store.columns})
+        epochs, places = np.divmod(np.asarray(indices, np.int64), len(self))
+        chosen = self.members[places]
+        columns = {name: _take(self.store[name], chosen) for name in self.store.columns}
+        if self.redraw is not None:
+            keys = [(self.seed, DRAWN, *drawn) for drawn in zip(epochs.tolist(), chosen.tolist(), strict=True)]
+            columns = self.redraw(columns, keys)
+        batch = self.collate(columns)
         if self.scoring:
             batch["examples"] = torch.from_numpy(chosen)
         return batch

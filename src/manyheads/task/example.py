@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from manyheads.baseline.base import TRAIN_ROWS, VERSION, Baseline, Scores, evenly, kept
 from manyheads.batch import Batch
 from manyheads.data.cache import fingerprint
-from manyheads.data.examples import Collate, ExampleRows
+from manyheads.data.examples import Collate, ExampleRows, Redraw
 from manyheads.data.loader import ResumableLoader
 from manyheads.data.ragged import ExampleStore, examples, write
 from manyheads.data.sampler import ResumableBatchSampler
@@ -193,7 +193,9 @@ class ExampleTask(Task):
     def training_loader(self) -> Loader:
         """Training batches of about one length, permuted anew in each epoch unless `shuffle` is false."""
         store = self.store("train")
-        data = ExampleRows(store, self.collate(False), members=self.members("train"), scoring=False)
+        data = ExampleRows(
+            store, self.collate(False), members=self.members("train"), scoring=False, redraw=self.redraw, seed=self.seed
+        )
         rank, world = self._rank()
         if len(data) < world:
             raise UserError(
@@ -203,8 +205,14 @@ class ExampleTask(Task):
             len(data), self.batch_size, seed=self.seed, shuffle=self.shuffle, rank=rank, world=world,
             lengths=self.sizes("train")[data.members],
             micro_batches=self.trainer.accumulate_grad_batches if self.trainer else 1,
+            numbers_per_epoch=0 if self.redraw is None else len(data),
         )  # fmt: skip
         return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
+
+    @property
+    def redraw(self) -> Redraw | None:
+        """What makes other tokens of training examples by chance; None: they are read as they are."""
+        return None
 
     def members(self, split: str) -> NDArray[np.int64]:
         """The examples that are trained on, or scored: all."""

@@ -62,6 +62,7 @@ class Summarization(TextToText):
         length_penalty: float = 1.0,
         early_stopping: bool | Literal["never"] = False,
         no_repeat_ngram: int = 3,
+        bpe_dropout: float = 0.0,
         extractive: bool = False,
     ) -> None:
         super().__init__(
@@ -69,7 +70,7 @@ class Summarization(TextToText):
             eval_batch_size=eval_batch_size, num_workers=num_workers, shuffle=shuffle,
             max_source_tokens=max_source_tokens, max_target_tokens=max_target_tokens, prompt=prompt,
             num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping,
-            no_repeat_ngram=no_repeat_ngram,
+            no_repeat_ngram=no_repeat_ngram, bpe_dropout=bpe_dropout,
         )  # fmt: skip
         self.extractive = extractive
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.data.examples import Collate
+from manyheads.data.examples import Collate, Redraw
 from manyheads.data.ragged import RowError
 from manyheads.data.source import Source
 from manyheads.decoding.beam import beam_search
@@ -25,6 +25,7 @@ from manyheads.task.base import Shown
 from manyheads.task.example import ExampleTask
 from manyheads.task.layouts import LAYOUTS, PLACE
 from manyheads.tokenizer.base import Tokenizer
+from manyheads.tokenizer.bpe_dropout import BpeDropout
 
 
 class TextToText(ExampleTask):
@@ -43,6 +44,8 @@ class TextToText(ExampleTask):
         length_penalty: what a text's length is raised to before its score is divided by it; above 0 favours longer ones.
         early_stopping: whether a search ends with as many finished texts as beams; never: only when no better one can come.
         no_repeat_ngram: so many tokens in a row do not come twice in an output; 0: they may.
+        bpe_dropout: how likely a merge is passed over when training cuts words into tokens, which are others in each epoch
+            (Provilkov et al. 2020: 0.1); 0: never. What is scored and written is cut as usual.
     """
 
     heads = frozenset({"NextToken"})
@@ -74,6 +77,7 @@ class TextToText(ExampleTask):
         length_penalty: float,
         early_stopping: bool | str,
         no_repeat_ngram: int,
+        bpe_dropout: float = 0.0,
     ) -> None:
         super().__init__(
             source=source, tokenizer=tokenizer, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size,
@@ -83,11 +87,13 @@ class TextToText(ExampleTask):
         check_range("task.max_target_tokens", max_target_tokens, 1)
         check_count("task.num_beams", num_beams)
         check_range("task.no_repeat_ngram", no_repeat_ngram, 0)
+        check_range("task.bpe_dropout", bpe_dropout, 0, 1)
         if prompt.count(PLACE) != 1:
             raise UserError(f"task.prompt={prompt}: write {PLACE} once, where the source stands.")
         self.max_source_tokens = max_source_tokens
         self.max_target_tokens = max_target_tokens
         self.layout = LAYOUTS[kind](tokenizer, prompt)
+        self.bpe_dropout = BpeDropout(tokenizer, bpe_dropout) if bpe_dropout else None
         self.search = {
             "num_beams": num_beams,
             "length_penalty": length_penalty,
@@ -98,6 +104,25 @@ class TextToText(ExampleTask):
     @property
     def recipe(self) -> list[Any]:
         return [self.max_source_tokens, self.max_target_tokens, *self.layout.recipe]
+
+    @property
+    def redraw(self) -> Redraw | None:
+        return None if self.bpe_dropout is None else self._cut_anew
+
+    def _cut_anew(
+        self, columns: Mapping[str, list[NDArray[np.int32]]], keys: Sequence[Sequence[int]]
+    ) -> dict[str, list[NDArray[np.int32]]]:
+        """Sources and targets in other tokens; as they are where that makes them longer than they may be."""
+        assert self.bpe_dropout is not None
+        limits = {
+            "source": len(self.layout.wrapped([])) + self.num_tags + self.max_source_tokens,
+            "target": self.max_target_tokens,
+        }
+        made = dict(columns)
+        for number, (name, limit) in enumerate(limits.items()):
+            drawn = [self.bpe_dropout(one, (*key, number)) for one, key in zip(columns[name], keys, strict=True)]
+            made[name] = [new if len(new) <= limit else old for new, old in zip(drawn, columns[name], strict=True)]
+        return made
 
     def check_positions(self, most: int) -> None:
         longest = self.layout.longest(self.max_source_tokens + self.num_tags, self.max_target_tokens)
