@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from manyheads.data.source import Source
-from manyheads.errors import UserError, written
 from manyheads.marks import builder
-from manyheads.signature import parameters
 from manyheads.task.base import Task
+from manyheads.task.forms import declare, form_of
 from manyheads.task.span_answers import SpanAnswers
 from manyheads.task.written_answers import WrittenAnswers
 from manyheads.tokenizer.base import Tokenizer
@@ -76,37 +75,7 @@ def qa(
     Raises:
         UserError: see `SpanAnswers` and `WrittenAnswers`; a setting of the one is changed with the head of the other.
     """
-    settings = dict(locals())
-    form = FORMS[reads]
-    own = parameters(form)
-    _check_used(settings, own, reads)
-    return form(**{name: settings[name] for name in own})
+    return form_of(qa, FORMS, locals(), ("span", "next_token"))
 
 
-def _check_used(settings: dict[str, Any], own: Any, reads: str) -> None:
-    """Raises UserError for a setting that would count for nothing."""
-    for name, setting in parameters(qa).items():
-        if name not in own and setting.default is not setting.empty and settings[name] != setting.default:
-            raise UserError(
-                f"task.{name}={written(settings[name])} counts for nothing with a head that reads {reads}. Leave it out, or set "
-                "head to the other one of span and next_token."
-            )
-
-
-def _declared() -> dict[str, Any]:
-    """What a task says of itself before data is read: all that either form may be."""
-    forms = list(FORMS.values())
-    metrics = [metric for form in forms for metric in form.metrics]
-    return {
-        "forms": tuple(forms),
-        "by_reads": FORMS,
-        "heads": frozenset().union(*(form.heads for form in forms)),
-        "fields": SpanAnswers.fields,
-        "asked": SpanAnswers.asked,
-        "metrics": tuple(dict.fromkeys(metrics)),
-        "output_metrics": SpanAnswers.output_metrics,
-        "monitor": "val/loss",  # of both; which one a run follows is the form's to say
-    }
-
-
-vars(qa).update(_declared())
+declare(qa, FORMS, SpanAnswers, "val/loss")  # of both; which one a run follows is the form's to say

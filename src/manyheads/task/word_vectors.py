@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from manyheads.data.source import Source
-from manyheads.errors import UserError, written
 from manyheads.marks import builder
-from manyheads.signature import parameters
+from manyheads.task.base import Task
+from manyheads.task.forms import declare, form_of
 from manyheads.task.word_counts import WordCounts
 from manyheads.task.word_task import WordTask
 from manyheads.task.word_windows import WordWindows
@@ -41,7 +40,7 @@ def word_vectors(
     negatives: int = 5,
     negatives_power: float = 0.75,
     pairs: int = 128,
-) -> WordTask:
+) -> Task:
     """A vector for each word of texts, from the words around it. Words are tokens: tokenizer=word has whole ones.
 
     The words nearest to some are told at the end and stand in predictions/neighbours.html of the run's folder. `predict`
@@ -69,31 +68,7 @@ def word_vectors(
     Raises:
         UserError: see `WordWindows` and `WordCounts`; a setting of the one is changed with the head of the other.
     """
-    settings = dict(locals())
-    own = parameters(FORMS[reads])
-    for name, setting in parameters(word_vectors).items():
-        if name not in own and setting.default is not setting.empty and settings[name] != setting.default:
-            raise UserError(
-                f"task.{name}={written(settings[name])} counts for nothing with a head that reads {reads}. Leave it out, or set "
-                "head to the other one of negative_sampling and cooccurrence."
-            )
-    return FORMS[reads](**{name: settings[name] for name in own})
+    return form_of(word_vectors, FORMS, locals(), ("negative_sampling", "cooccurrence"))
 
 
-def _declared() -> dict[str, Any]:
-    """What the task says of itself before data is read: all that either form may be."""
-    forms = list(FORMS.values())
-    metrics = [metric for form in forms for metric in form.metrics]
-    return {
-        "forms": tuple(forms),
-        "by_reads": FORMS,
-        "heads": frozenset().union(*(form.heads for form in forms)),
-        "fields": WordTask.fields,
-        "asked": WordTask.asked,
-        "metrics": tuple(dict.fromkeys(metrics)),
-        "output_metrics": WordTask.output_metrics,
-        "monitor": WordTask.monitor,
-    }
-
-
-vars(word_vectors).update(_declared())
+declare(word_vectors, FORMS, WordTask, WordTask.monitor)
