@@ -62,6 +62,6 @@ def test_the_page_and_its_numbers(tmp_path: Path) -> None:
         ("16", "31", "5", "0"),
     ]
     assert [float(row["nats_per_token"]) for row in rows] == [0.3, 0.2]
-    bits, nats = stretches_figure(stretches).data
-    assert list(nats.y) == [0.3, 0.2]
+    [bits] = stretches_figure(stretches).data
+    assert list(bits.text) == ["0.3000 nats per token, 10 labels", "0.2000 nats per token, 5 labels"]
     assert bits.y[1] is None
