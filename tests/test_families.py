@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from manyheads import compatibility
 from manyheads.build import CONF_DIR
 from manyheads.errors import UserError
-from manyheads.families import PAGE, Families, families, families_main, page
+from manyheads.families import PAGE, Families, families, families_main, page, tables
 from manyheads.run.compose import compose
 
 ROOT = Path(__file__).parents[1]
@@ -110,3 +112,11 @@ def test_choices_of_ones_own_stand_in_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert own.heads("sentences", "causal") == ["label"]
     with pytest.raises(UserError, match=r"add allow=\[sentences\]"):
         families(str(example / "conf"))
+
+
+def test_no_name_is_cut_on_a_terminal_of_80_columns() -> None:
+    out = io.StringIO()
+    for table in tables(families()):
+        Console(file=out, width=80, highlight=False).print(table)
+    assert "…" not in out.getvalue()
+    assert "encoder_decoder" in out.getvalue()

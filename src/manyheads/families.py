@@ -173,7 +173,7 @@ def page(found: Families) -> str:
     """The page of docs, as Markdown."""
     kinds = found.kinds
     parts = [_INTRO]
-    parts.append(_markdown(["task", *kinds, "alone"], ([f"`{task}`", *cells] for task, cells in _rows(found, "`{}`"))))
+    parts.append(_markdown(["task", *kinds, "alone"], ([f"`{task}`", *cells] for task, cells in _rows(found))))
     parts.append("A cell names the heads with which the task goes with a network of that kind.\n\n## Networks")
     parts.append(_markdown(["kind", "`model=`"], ([kind, " ".join(f"`{n}`" for n in kinds[kind])] for kind in kinds)))
     parts.append("## Why not")
@@ -185,11 +185,11 @@ def page(found: Families) -> str:
     return "\n".join([parts[0], *(f"{part}\n" for part in parts[1:])])
 
 
-def _rows(found: Families, form: str) -> Iterator[tuple[str, list[str]]]:
+def _rows(found: Families) -> Iterator[tuple[str, list[str]]]:
     """For each task its heads by kind of network, and what it takes alone."""
     for task, (head, model) in found.alone.items():
-        cells = [" ".join(form.format(name) for name in found.heads(task, kind)) or "-" for kind in found.kinds]
-        yield task, [*cells, f"{form.format('head=' + head)} {form.format('model=' + model)}"]
+        cells = [" ".join(f"`{name}`" for name in found.heads(task, kind)) or "-" for kind in found.kinds]
+        yield task, [*cells, f"`head={head}` `model={model}`"]
 
 
 def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -214,10 +214,15 @@ def _show(found: Families) -> None:
 
 
 def tables(found: Families) -> list[Table]:
-    """Tasks with their heads by kind of network, the networks of each kind, and the reasons."""
-    made = _table("task", *found.kinds, "task=NAME alone takes")
-    for task, cells in _rows(found, "{}"):
-        made.add_row(task, *cells)
+    """Tasks with their heads and the kinds of networks of each, the networks of each kind, and the reasons."""
+    made = _table("task", "head", "networks", "alone takes")
+    for task, (own, model) in found.alone.items():
+        by_head: dict[str, list[str]] = {}
+        for kind in found.kinds:
+            for head in found.heads(task, kind):
+                by_head.setdefault(head, []).append(kind)
+        for head, kinds in sorted(by_head.items(), key=lambda entry: entry[0] != own):
+            made.add_row(task, head, " ".join(kinds), f"model={model}" if head == own else "")
     networks = _table("network", "model=")
     for kind, names in found.kinds.items():
         networks.add_row(kind, " ".join(names))
@@ -230,7 +235,7 @@ def tables(found: Families) -> list[Table]:
 def _table(*columns: str) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")  # a name that is cut is no name
     return table
