@@ -40,7 +40,7 @@ class Ensemble(nn.Module):
     of a translation, Sutskever et al. 2014, section 3.6). It is for scoring and writing, and nothing trains it.
 
     Args:
-        networks: the members, of one kind, or causal ones and such as count.
+        networks: the members; under next-token heads of one kind, or causal ones and such as count.
         heads: the head of each, all next-token or all label heads with the same classes.
 
     Raises:
@@ -126,7 +126,7 @@ def _check(networks: Sequence[nn.Module], heads: Sequence[Head]) -> None:
     if len(names) > 1:
         raise UserError(f"ensemble: one run has a {min(names)} head and another a {max(names)} head. Name runs of one.")
     kinds = {str(network.kind) for network in networks}
-    if len(kinds - {"counting"} if "causal" in kinds else kinds) > 1:
+    if names == {"NextToken"} and len(kinds - {"counting"} if "causal" in kinds else kinds) > 1:
         raise UserError(
             f"ensemble: the networks are {' and '.join(sorted(kinds))}, which read rows of different forms."
         )
