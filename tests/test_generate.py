@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -336,3 +337,19 @@ def test_drawn_bytes_do_not_steer_the_terminal(run: Path, monkeypatch: pytest.Mo
     generate(["\x1b[2J\ttab"], run=run, device="cpu", max_new_tokens=200, temperature=100)
     assert terminal.text.startswith("�[2J\ttab")
     assert not [c for c in terminal.text if ord(c) < 32 and c not in "\t\n"]
+
+
+@pytest.mark.slow
+def test_a_run_that_writes_several_languages_asks_which(cli: Callable[..., Any]) -> None:
+    """A prompt alone does not say, and without its tag the encoder would read what no training had."""
+    done = cli("train", "task=translation", "task.direction=both", "task.languages=[a,b]", "trainer.max_steps=1",
+               "tokenizer=byte", "model.dim=16", "model.num_layers=1", "model.num_encoder_layers=1", "model.num_heads=2",
+               "task.num_beams=1", "task.max_target_tokens=4", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1",
+               "logger=csv", "++callbacks.samples=0")  # fmt: skip
+    assert done.code == 0, done.err
+    asked = cli("generate", f"run={done.folder}", "open")
+    assert (asked.code, asked.out) == (1, "")
+    assert (
+        "which language is asked for, one of a, b, and a prompt does not say. Ask it with `manyheads predict`"
+        in asked.err
+    )

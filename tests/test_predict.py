@@ -114,6 +114,15 @@ def test_settings_of_the_task_count(runs: dict[str, Path], cli: Cli) -> None:
     assert len(lines(done.out)[0]["output"].encode()) <= 6
 
 
+def test_what_was_cut_is_told(runs: dict[str, Path], cli: Cli) -> None:
+    """Beside the answers, which may go through a pipe."""
+    done = cli("predict", f"run={runs['translation']}", "input.de=good", "task.num_beams=1", "task.max_source_tokens=1")
+    assert len(lines(done.out)) == 1
+    assert done.err.startswith("note: 1 of 1 sources of the input are longer than task.max_source_tokens=1: their ends")
+    done = cli("predict", f"run={runs['translation']}", "input.de=good", "task.num_beams=1")
+    assert (done.code, done.err) == (0, "")
+
+
 def test_a_run_of_generation_scores_texts(tiny_trained: Any, texts: dict[str, list[str]], cli: Cli) -> None:
     """Each as in the predictions of training; which leave out the text that is empty."""
     Path("r.txt").write_text("\n".join([texts["test"][0], "", *texts["test"][1:]]), encoding="utf-8")

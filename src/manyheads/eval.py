@@ -21,7 +21,14 @@ from manyheads.lm import LM
 from manyheads.members import check_settings_of, is_mixture, members_of
 from manyheads.model.regions import compile_blocks
 from manyheads.rebuild import build_source, build_task, fill, rebuild
-from manyheads.run.checkpoint import data_note, find_checkpoint, read_checkpoint, read_run_config, read_tokenizer
+from manyheads.run.checkpoint import (
+    data_note,
+    find_checkpoint,
+    read_checkpoint,
+    read_run_config,
+    read_tokenizer,
+    settle_threshold,
+)
 from manyheads.run.console import RunConsole
 from manyheads.run.output import Output
 from manyheads.run.root import check_root
@@ -69,6 +76,8 @@ def _evaluate(cfg: DictConfig, before: DictConfig, out: Output | None) -> dict[s
     content = read_checkpoint(checkpoint)
     source, notes, own = _source(cfg, before, content)
     stages = [stage for stage, split in SPLITS.items() if own or split in source.given]
+    if "val" not in stages:
+        settle_threshold(cfg, content["manyheads"])
     with out_of_memory("Lower task.batch_size or task.seq_len."):
         task, scores = _scores(cfg, source, checkpoint, content, stages)
     by_split = {

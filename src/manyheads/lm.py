@@ -224,6 +224,7 @@ class LM(ScoredLM):
             "budget": self.budget.state_dict(),
             "train_totals": self.train_totals.peek(),
             "train_terms": {name: totals.peek() for name, totals in self.train_terms.items()},
+            "scores": dict(self.scores),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

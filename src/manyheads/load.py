@@ -24,9 +24,10 @@ from manyheads.head.base import Head
 from manyheads.marks import callable_module
 from manyheads.members import member_of
 from manyheads.rebuild import build_task
-from manyheads.run.checkpoint import CHECKPOINTS
-from manyheads.task.base import Prediction
+from manyheads.run.checkpoint import CHECKPOINTS, settle_threshold
+from manyheads.task.base import Prediction, Task
 from manyheads.task.layouts import LAYOUTS, PLACE, READ_APART
+from manyheads.task.translation import tag_of
 from manyheads.tokenizer.base import Tokenizer
 
 _ASK = "Ask it with `manyheads predict` or `lm.predict`."
@@ -42,6 +43,7 @@ class LoadedLM:
         checkpoint: the file that the weights came from.
         record: what else the checkpoint says about the run: step, provenance, version.
         context: how many tokens the network read at once in training; None when the config does not say.
+        notes: what there is to say about the rows that were answered last, such as how many were cut.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class LoadedLM:
         self.config = config
         self.checkpoint = checkpoint
         self.record = record
+        self.notes: list[str] = []
         limits = [OmegaConf.select(config, key) for key in ("task.seq_len", "task.max_tokens")] + [
             network.max_positions
         ]
@@ -141,8 +144,14 @@ class LoadedLM:
         if "task" not in cfg:
             raise UserError(f"the config in {self.checkpoint} names no task: it is not that of a whole run.")
         member_of(cfg, None, "predict")
+        settle_threshold(cfg, self.record)
         source.ask(target_of(cfg.task, "task", cfg.allow).asked)  # type: ignore[attr-defined]
-        return build_task(cfg, source, self.tokenizer).answers(self.network, self.head)
+        return self._told(build_task(cfg, source, self.tokenizer))
+
+    def _told(self, task: Task) -> Iterator[Prediction]:
+        """The answers of a task; behind the last one, what there is to say about the rows."""
+        yield from task.answers(self.network, self.head)
+        self.notes = task.answer_notes
 
     def chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[ReplyValues]) -> str:
         """What the assistant says next in a dialogue: a list of {"role", "content"} that ends with a user's turn.
@@ -191,7 +200,19 @@ class LoadedLM:
         if not hasattr(self.network, "new_cache") or not hasattr(self.head, "logits"):
             member_of(self.config, None, what)
             raise UserError(f"{what}: {type(self.head).__name__}, the head of this run, writes no text. {_ASK}")
-        return self.network.kind in READ_APART
+        apart = self.network.kind in READ_APART
+        if apart and what == "generate":
+            self._check_untagged()
+        return apart
+
+    def _check_untagged(self) -> None:
+        """Raises UserError for a run whose sources begin with a language that a prompt does not name."""
+        known = self.config.task.get("languages") or []
+        if asked := [name for name in known if self.tokenizer.backend.token_to_id(tag_of(name)) is not None]:
+            raise UserError(
+                f"generate: before a source, this run was told which language is asked for, one of {', '.join(asked)}, and a "
+                "prompt does not say. Ask it with `manyheads predict`, input.source=TEXT input.target_language=NAME."
+            )
 
     def _as_source(self) -> text.AsSource | None:
         """What makes a prompt the encoder's source; None where the network goes on from it."""

@@ -121,6 +121,8 @@ def predict(cfg: DictConfig) -> None:
         how = {key: cfg[key] for key in ("checkpoint", "device", "allow", "member", "ensemble")}
         lm = load(cfg.run, **how)
         count = _write(out, lm, rows, asked)
+    for note in lm.notes:
+        sys.stderr.write(f"note: {note}\n")
     if not out.is_stdout:
         sys.stdout.write(f"{count} answers in {out.path}\n")
 

@@ -96,6 +96,26 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(form: str, words: list[str
     assert resumed["test"] == straight.results["test"]
 
 
+def test_the_runs_threshold_holds_where_nothing_is_validated(words: list[str], cli: Cli, tmp_path: Path) -> None:
+    """Found on validation, it goes along with the weights: to eval of a test file alone, and to predict."""
+    done = cli("train", *words, *SPAN)
+    assert done.code == 0, done.err
+    found = done.results["val"]["no_answer_threshold"]
+    assert found != 0.5
+    test = tmp_path / "rows" / "test.jsonl"
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text(test.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    scored = cli("eval", f"run={done.folder}", f"data.path={{test: {copy}}}", "to=scores.json")
+    assert scored.code == 0, scored.err
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert set(scores) == {"test"}
+    assert scores["test"] == pytest.approx(done.results["test"], rel=1e-5)
+    asked = cli("predict", f"run={done.folder}", f"input={test}")
+    lines = (done.folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [[json.loads(line)["output"]["text"] for line in found] for found in (asked.out.splitlines(), lines)]
+    assert texts[0] == texts[1]
+
+
 def test_rows_with_answers_alone_have_the_scores_of_the_first_version(cli: Cli, tmp_path: Path) -> None:
     words = small_run(tmp_path / "rows", unanswerable=False)
     done = cli("train", *words, *SPAN)

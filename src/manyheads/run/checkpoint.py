@@ -49,6 +49,16 @@ def data_note(record: Mapping[str, Any], source: Source) -> str | None:
     return f"the data ({source.name}) is not what the run was trained on: its content or its splits have changed since"
 
 
+def settle_threshold(cfg: DictConfig, record: Mapping[str, Any]) -> None:
+    """Lets a task that has found a threshold on validation keep it where no validation split is scored.
+
+    `record` is the checkpoint's entry "manyheads".
+    """
+    found = (record.get("scores") or {}).get("val/no_answer_threshold")
+    if found is not None and "task" in cfg and "threshold" in cfg.task and cfg.task.threshold is None:
+        cfg.task.threshold = found
+
+
 def find_checkpoint(path: str | Path, checkpoint: str | None = None, key: str = "run") -> Path:
     """The file of a run's checkpoint; `path` itself when it is a checkpoint file.
 

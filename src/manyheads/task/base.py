@@ -107,6 +107,8 @@ class Task(pl.LightningDataModule, ABC):
         self.signatures: dict[str, dict[str, str]] = {}  # of each split that was scored: how, by the names of metrics
         self._loader: Loader | None = None
         self._place: dict[str, Any] = {}
+        self.answer_notes: list[str] = []
+        """Sentences about the rows that `answers` was asked last."""
 
     @final
     def train_dataloader(self) -> Loader:

@@ -39,6 +39,8 @@ class Form(ABC):
     columns: Sequence[str]
     recipe: list[Any]
     weighs: bool
+    nothing: int
+    """Tokens of the first column for an empty text."""
 
     @abstractmethod
     def encoded(self, tokens: Sequence[Sequence[int]], classes: Sequence[Sequence[int]] | None) -> Columns:
@@ -63,6 +65,7 @@ class Pooled(Form):
 
     columns = ("tokens",)
     weighs = True
+    nothing = 1
 
     def __init__(
         self, *, tokenizer: Tokenizer, labels: Sequence[str], several: bool, kind: str, prompt: str,
@@ -115,6 +118,7 @@ class Written(Form):
             raise UserError(f"task.prompt={prompt}: write {TEXT} once, where the text stands.")
         self.texts = _texts(labels, verbalizers or {})
         self.layout = LAYOUTS[kind](tokenizer, prompt.replace(TEXT, PLACE))
+        self.nothing = len(self.layout.wrapped([]))
         self.targets = _targets(tokenizer, labels, self.texts)
         self.recipe = [self.texts, *self.layout.recipe]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -18,7 +18,6 @@ from manyheads.data.examples import Collate
 from manyheads.data.fields import Fields
 from manyheads.data.ragged import RowError
 from manyheads.data.source import SPLITS, Source
-from manyheads.data.split import BATCH_ROWS, batches_of
 from manyheads.errors import UserError, check_range, did_you_mean, written
 from manyheads.head.base import Head
 from manyheads.metric.classification import (
@@ -36,6 +35,7 @@ from manyheads.metric.loss import Loss
 from manyheads.metric.output import OutputMetric
 from manyheads.task.base import Prediction, Scored
 from manyheads.task.class_forms import FORMS
+from manyheads.task.class_labels import is_list, labels_of, name_of, names_of, second_texts
 from manyheads.task.example import ExampleTask
 from manyheads.tokenizer.base import Tokenizer
 
@@ -100,7 +100,7 @@ class Classification(ExampleTask):
         self.max_tokens = max_tokens
         self.balance = balance
         self._several = several
-        self.labels = list(labels) if labels else _labels_of(source)
+        self.labels = list(labels) if labels else labels_of(source)
         if len(self.labels) < 2:
             where = f"task.labels=[{','.join(self.labels)}]" if labels else f"data ({source.name}): train"
             raise UserError(f"{where} has one class alone, {', '.join(self.labels)}. Set two classes or more.")
@@ -135,7 +135,7 @@ class Classification(ExampleTask):
     @functools.cached_property
     def several(self) -> bool:
         """Whether a row can have several labels."""
-        return _is_list(self._feature) if self._several is None else self._several
+        return is_list(self._feature) if self._several is None else self._several
 
     @functools.cached_property
     def _feature(self) -> Any:
@@ -146,7 +146,7 @@ class Classification(ExampleTask):
         texts = self.tokenizer.encode_batch([text or "" for text in rows["text"]])
         pairs: Sequence[list[int] | None] = [None] * len(texts)
         if "text_pair" in rows:
-            pairs = self.tokenizer.encode_batch(_second_texts(rows["text_pair"]))
+            pairs = self.tokenizer.encode_batch(second_texts(rows["text_pair"]))
         made = [self._tokens(text, pair) for text, pair in zip(texts, pairs, strict=True)]
         classes = self._all_classes(rows["label"]) if "label" in rows else None
         columns = {**self.form.encoded([tokens for tokens, _ in made], classes), "lost": [[lost] for _, lost in made]}
@@ -176,7 +176,7 @@ class Classification(ExampleTask):
         return found
 
     def _class(self, row: int, value: Any) -> int:
-        name = _name(value, self._names)
+        name = name_of(value, self._names)
         if value is None:
             raise RowError(row, "label=null names no class")
         if name not in self._index:
@@ -186,17 +186,20 @@ class Classification(ExampleTask):
 
     @functools.cached_property
     def _names(self) -> Sequence[str] | None:
-        return _names_of(self._feature)
+        return names_of(self._feature)
 
     def told(self, split: str) -> list[str]:
-        lost = self.store(split)["lost"].values
-        cut = int((lost > 0).sum())
-        if not cut:
-            return []
-        return [
-            f"{cut:,} of {len(lost):,} texts of {split} are longer than task.max_tokens={self.max_tokens}: their ends were "
-            f"left out, {int(lost.sum()):,} tokens"
-        ]
+        store, said = self.store(split), []
+        lost = store["lost"].values
+        if cut := int((lost > 0).sum()):
+            said.append(
+                f"{cut:,} of {len(lost):,} texts of {split} are longer than task.max_tokens={self.max_tokens}: their ends were "
+                f"left out, {int(lost.sum()):,} tokens"
+            )
+        nothing = self.form.nothing + ("text_pair" in self.source.rows(split).column_names)
+        if empty := int((store[self.columns[0]].lengths == nothing).sum()):
+            said.append(f"{empty:,} of {len(lost):,} texts of {split} are empty")
+        return said
 
     def collate(self, scoring: bool) -> Collate:
         return self.form.collate
@@ -247,52 +250,3 @@ class Classification(ExampleTask):
         counts = Counter(self.store("train")["classes"].values.tolist())
         total = sum(counts.values())
         return [total / (len(self.labels) * max(1, counts[number])) for number in range(len(self.labels))]
-
-
-def _second_texts(values: Sequence[Any]) -> list[str]:
-    """Those of pairs; a missing one is the empty text. Raises RowError for what is no text."""
-    for row, value in enumerate(values):
-        if not isinstance(value, str | None):
-            raise RowError(row, f"text_pair={written(value)} is no text")
-    return [value or "" for value in values]
-
-
-def _labels_of(source: Source) -> list[str]:
-    """The names of the classes that the rows of train have."""
-    feature = source.rows("train").features["label"]
-    values = set(_values(source))
-    if names := _names_of(feature):
-        return list(names)
-    kinds = {type(value) for value in values}
-    if len(kinds) > 1 or not kinds <= {int, str, bool}:
-        raise UserError(
-            f"data ({source.name}): a label is a whole number or a text, and the column label holds "
-            f"{' and '.join(sorted(kind.__name__ for kind in kinds))}. Set data.columns.label to the column of the classes."
-        )
-    return [str(value) for value in sorted(values)]
-
-
-def _values(source: Source) -> Iterator[Any]:
-    """Each label that stands in train. Raises UserError for a row without one."""
-    row = 0
-    for (values,) in batches_of(lambda: source.rows("train"), ["label"], BATCH_ROWS):
-        for value in values:
-            several = isinstance(value, list)
-            if value is None or (several and None in value):
-                raise UserError(f"data ({source.name}): row {row} of train has no label. Leave it out, or mend it.")
-            yield from value if several else [value]
-            row += 1
-
-
-def _name(value: Any, names: Sequence[str] | None) -> str:
-    return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else str(value)
-
-
-def _names_of(feature: Any) -> Sequence[str] | None:
-    """The names of the classes, where the data has them."""
-    inner = getattr(feature, "feature", feature)
-    return getattr(inner, "names", None)
-
-
-def _is_list(feature: Any) -> bool:
-    return hasattr(feature, "feature")

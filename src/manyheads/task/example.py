@@ -73,6 +73,7 @@ class ExampleTask(Task):
         self.num_workers = num_workers
         self.shuffle = shuffle
         self.while_training = True
+        self.redraw: Redraw | None = None  # makes other tokens of training examples by chance
         self._compared = False
         self._stores: dict[str, ExampleStore] = {}
 
@@ -193,9 +194,8 @@ class ExampleTask(Task):
     def training_loader(self) -> Loader:
         """Training batches of about one length, permuted anew in each epoch unless `shuffle` is false."""
         store = self.store("train")
-        data = ExampleRows(
-            store, self.collate(False), members=self.members("train"), scoring=False, redraw=self.redraw, seed=self.seed
-        )
+        given = {"members": self.members("train"), "redraw": self.redraw, "seed": self.seed}
+        data = ExampleRows(store, self.collate(False), scoring=False, **given)
         rank, world = self._rank()
         if len(data) < world:
             raise UserError(
@@ -208,11 +208,6 @@ class ExampleTask(Task):
             numbers_per_epoch=0 if self.redraw is None else len(data),
         )  # fmt: skip
         return ResumableLoader(data, order, num_workers=self.num_workers, pin=self._pin(), made_of=self.made_of)
-
-    @property
-    def redraw(self) -> Redraw | None:
-        """What makes other tokens of training examples by chance; None: they are read as they are."""
-        return None
 
     def members(self, split: str) -> NDArray[np.int64]:
         """The examples that are trained on, or scored: all."""
@@ -297,6 +292,7 @@ class ExampleTask(Task):
             write(Path(folder), source=self.source, split="test", encode=self.encode)
             self._stores["test"] = ExampleStore(Path(folder))
             yield from answers(self, network, head)
+            self.answer_notes = [note.replace(" of test ", " of the input ") for note in self.told("test")]
             del self._stores["test"]
 
     def predictions(self, scored: Scored) -> Iterator[Prediction]:

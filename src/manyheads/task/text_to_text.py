@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from manyheads.batch import Batch
-from manyheads.data.examples import Collate, Redraw
+from manyheads.data.examples import Collate
 from manyheads.data.ragged import RowError
 from manyheads.data.source import Source
 from manyheads.decoding.beam import beam_search
@@ -94,6 +94,7 @@ class TextToText(ExampleTask):
         self.max_target_tokens = max_target_tokens
         self.layout = LAYOUTS[kind](tokenizer, prompt)
         self.bpe_dropout = BpeDropout(tokenizer, bpe_dropout) if bpe_dropout else None
+        self.redraw = None if self.bpe_dropout is None else self._cut_anew
         self.search = {
             "num_beams": num_beams,
             "length_penalty": length_penalty,
@@ -104,10 +105,6 @@ class TextToText(ExampleTask):
     @property
     def recipe(self) -> list[Any]:
         return [self.max_source_tokens, self.max_target_tokens, *self.layout.recipe]
-
-    @property
-    def redraw(self) -> Redraw | None:
-        return None if self.bpe_dropout is None else self._cut_anew
 
     def _cut_anew(
         self, columns: Mapping[str, list[NDArray[np.int32]]], keys: Sequence[Sequence[int]]

@@ -81,7 +81,7 @@ class Translation(TextToText):
         self.num_tags = int(self.tagged)
         if self.tagged:
             assert self.languages is not None
-            tokenizer = with_special(tokenizer, [_tag(language) for language in self.languages])
+            tokenizer = with_special(tokenizer, [tag_of(language) for language in self.languages])
         super().__init__(
             source=Directed(source, direction, None if said else self.languages),
             tokenizer=tokenizer, seed=seed, kind=kind, batch_size=batch_size,
@@ -106,7 +106,7 @@ class Translation(TextToText):
     def tags(self, rows: Mapping[str, list[Any]]) -> list[list[int]]:
         if not self.tagged:
             return super().tags(rows)
-        return [ids_of(self.tokenizer, [_tag(self._known(language))]) for language in rows[TARGET_LANGUAGE]]
+        return [ids_of(self.tokenizer, [tag_of(self._known(language))]) for language in rows[TARGET_LANGUAGE]]
 
     def _known(self, language: str | None) -> str:
         known = self.languages or []
@@ -137,8 +137,8 @@ class Translation(TextToText):
         }
 
 
-def _tag(language: str) -> str:
-    """The token that asks for a language."""
+def tag_of(language: str) -> str:
+    """The token that asks for a language, before a source."""
     return f"<|2{language}|>"
 
 
