@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from manyheads.errors import UserError
 from manyheads.task.base import Scored
 from manyheads.task.layouts import LAYOUTS
 from manyheads.task.translation import Translation
-from manyheads.testing import Rows, byte_tokenizer, scripted
+from manyheads.testing import Rows, byte_tokenizer, scripted, tiny_network
 
 END = byte_tokenizer().end_id
 ROWS = [
@@ -166,3 +167,35 @@ def test_samples_begin_with_sources_of_validation(kind: str) -> None:
 def test_a_prompt_has_one_place_for_the_source(prompt: str) -> None:
     with pytest.raises(UserError, match=r"task\.prompt=.*: write \{source\} once"):
         make("causal", prompt=prompt)
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize(
+    ("kept", "form"), [({"choices": ["dog", "a cat"]}, r"dog|a cat"), ({"regex": "[xy]{2,5}"}, r"[xy]{2,5}")]
+)
+def test_outputs_are_kept_to_choices_or_an_expression(kept: dict[str, Any], form: str, num_beams: int) -> None:
+    """While a split is scored, whatever the network would rather write."""
+    task = make("causal", eval_batch_size=2, num_beams=num_beams, max_target_tokens=8, **kept)
+    network, head = (part.eval() for part in tiny_network(task.tokenizer.vocab_size, seed=1))
+    with torch.no_grad():
+        found = [text for batch in task.test_dataloader() for text in task.read(network, head, batch, network(batch))]
+    assert len(found) == len(ROWS)
+    assert all(re.fullmatch(form, text) for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"choices": []}, "task.choices=[]: set a list of at least one text."),
+        ({"choices": ["dog"], "regex": "a"}, "task.regex=a does not go with choices=['dog']: leave one of them out."),
+        (
+            {"choices": ["a long one"]},
+            "task.max_target_tokens=8: a choice of 10 tokens and its end have no room; set at least 11.",
+        ),
+        ({"regex": "("}, "task.regex="),
+    ],
+)
+def test_what_outputs_cannot_be_kept_to_is_said(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make("causal", max_target_tokens=8, **settings)
+    assert str(caught.value).startswith(message)

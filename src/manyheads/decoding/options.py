@@ -80,17 +80,7 @@ class Options:
 
     def constraint(self, tokenizer: Tokenizer) -> Constraint | None:
         """What `choices` or `regex` leave of the tokens. Raises UserError for what the tokenizer cannot write."""
-        if self.regex is not None:
-            return Regex(tokenizer, self.regex)
-        if self.choices is None:
-            return None
-        found = Choices(tokenizer, self.choices)
-        if found.longest >= self.max_new_tokens:
-            raise UserError(
-                f"max_new_tokens={self.max_new_tokens}: a choice of {found.longest} tokens and its end have no room; "
-                f"set at least {found.longest + 1}."
-            )
-        return found
+        return constraint_of(tokenizer, self.choices, self.regex, self.max_new_tokens, "max_new_tokens")
 
     def _check_beams(self) -> None:
         if self.num_beams == 1:
@@ -155,3 +145,22 @@ def checked_options(kind: Callable[..., T], values: Mapping[str, Any], verb: str
         if name not in known:
             raise UserError(f"{name} is no option of {verb}.{did_you_mean(name, known)}")
     return kind(**values)
+
+
+def constraint_of(
+    tokenizer: Tokenizer, choices: Sequence[str] | None, regex: str | None, room: int, key: str
+) -> Constraint | None:
+    """What a list of texts, or a regular expression, leaves of the tokens; None where neither is given. Raises UserError for
+    both, for what the tokenizer cannot write, and for a choice that has no place in `room` tokens, which is the setting `key`."""
+    if choices is not None and regex is not None:
+        raise UserError(f"regex={regex} does not go with choices={written(choices)}: leave one of them out.")
+    if regex is not None:
+        return Regex(tokenizer, regex)
+    if choices is None:
+        return None
+    found = Choices(tokenizer, choices)
+    if found.longest >= room:
+        raise UserError(
+            f"{key}={room}: a choice of {found.longest} tokens and its end have no room; set at least {found.longest + 1}."
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from manyheads.data.source import Source
@@ -42,6 +43,8 @@ def qa(
     length_penalty: float = 1.0,
     early_stopping: bool | Literal["never"] = False,
     no_repeat_ngram: int = 0,
+    choices: Sequence[str] | None = None,
+    regex: str | None = None,
 ) -> Task:
     """Answers to questions about a context, in SQuAD's schema: context, question, answers {text: [...], answer_start: [...]}.
 
@@ -71,6 +74,8 @@ def qa(
         length_penalty: head=next_token: see `beam_search`.
         early_stopping: head=next_token: see `beam_search`.
         no_repeat_ngram: head=next_token: n tokens that no answer has twice; 0: any may come again.
+        choices: head=next_token: texts of which an answer is one; None: any text.
+        regex: head=next_token: what an answer matches as a whole; None: any text.
 
     Raises:
         UserError: see `SpanAnswers` and `WrittenAnswers`; a setting of the one is changed with the head of the other.

@@ -63,6 +63,8 @@ class Summarization(TextToText):
         early_stopping: bool | Literal["never"] = False,
         no_repeat_ngram: int = 3,
         bpe_dropout: float = 0.0,
+        choices: Sequence[str] | None = None,
+        regex: str | None = None,
         extractive: bool = False,
     ) -> None:
         super().__init__(
@@ -70,7 +72,7 @@ class Summarization(TextToText):
             eval_batch_size=eval_batch_size, num_workers=num_workers, shuffle=shuffle,
             max_source_tokens=max_source_tokens, max_target_tokens=max_target_tokens, prompt=prompt,
             num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping,
-            no_repeat_ngram=no_repeat_ngram, bpe_dropout=bpe_dropout,
+            no_repeat_ngram=no_repeat_ngram, bpe_dropout=bpe_dropout, choices=choices, regex=regex,
         )  # fmt: skip
         self.extractive = extractive
 

@@ -14,6 +14,8 @@ from manyheads.data.examples import Collate
 from manyheads.data.ragged import RowError
 from manyheads.data.source import Source
 from manyheads.decoding.beam import beam_search
+from manyheads.decoding.constraint import Constraint
+from manyheads.decoding.options import constraint_of
 from manyheads.errors import UserError, check_count, check_range, written
 from manyheads.head.base import Head
 from manyheads.metric.accuracy import Accuracy
@@ -46,6 +48,8 @@ class TextToText(ExampleTask):
         no_repeat_ngram: so many tokens in a row do not come twice in an output; 0: they may.
         bpe_dropout: how likely a merge is passed over when training cuts words into tokens, which are others in each epoch
             (Provilkov et al. 2020: 0.1); 0: never. What is scored and written is cut as usual.
+        choices: texts of which an output is one; None: any text.
+        regex: what an output matches as a whole; None: any text.
     """
 
     heads = frozenset({"NextToken"})
@@ -78,6 +82,8 @@ class TextToText(ExampleTask):
         early_stopping: bool | str,
         no_repeat_ngram: int,
         bpe_dropout: float = 0.0,
+        choices: Sequence[str] | None = None,
+        regex: str | None = None,
     ) -> None:
         super().__init__(
             source=source, tokenizer=tokenizer, seed=seed, batch_size=batch_size, eval_batch_size=eval_batch_size,
@@ -95,12 +101,20 @@ class TextToText(ExampleTask):
         self.layout = LAYOUTS[kind](tokenizer, prompt)
         self.bpe_dropout = BpeDropout(tokenizer, bpe_dropout) if bpe_dropout else None
         self.redraw = None if self.bpe_dropout is None else self._cut_anew
-        self.search = {
+        self.search: dict[str, Any] = {
             "num_beams": num_beams,
             "length_penalty": length_penalty,
             "early_stopping": early_stopping,
             "no_repeat_ngram": no_repeat_ngram,
+            "allowed": self._constraint(choices, regex),
         }
+
+    def _constraint(self, choices: Sequence[str] | None, regex: str | None) -> Constraint | None:
+        """What outputs are kept to. Raises UserError for what cannot be written."""
+        try:
+            return constraint_of(self.tokenizer, choices, regex, self.max_target_tokens, "max_target_tokens")
+        except UserError as error:
+            raise UserError(f"task.{error}") from error
 
     @property
     def recipe(self) -> list[Any]:

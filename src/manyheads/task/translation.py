@@ -68,6 +68,8 @@ class Translation(TextToText):
         early_stopping: bool | Literal["never"] = False,
         no_repeat_ngram: int = 0,
         bpe_dropout: float = 0.0,
+        choices: Sequence[str] | None = None,
+        regex: str | None = None,
         direction: Direction = "forward",
         languages: Sequence[str] | None = None,
     ) -> None:
@@ -88,7 +90,7 @@ class Translation(TextToText):
             eval_batch_size=eval_batch_size, num_workers=num_workers, shuffle=shuffle,
             max_source_tokens=max_source_tokens, max_target_tokens=max_target_tokens, prompt=prompt,
             num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping,
-            no_repeat_ngram=no_repeat_ngram, bpe_dropout=bpe_dropout,
+            no_repeat_ngram=no_repeat_ngram, bpe_dropout=bpe_dropout, choices=choices, regex=regex,
         )  # fmt: skip
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
 from manyheads.data.source import Source
@@ -54,13 +54,15 @@ class WrittenAnswers(Questions, TextToText):
         length_penalty: float = 1.0,
         early_stopping: bool | Literal["never"] = False,
         no_repeat_ngram: int = 0,
+        choices: Sequence[str] | None = None,
+        regex: str | None = None,
     ) -> None:
         super().__init__(
             source=source, tokenizer=tokenizer, seed=seed, kind=kind, batch_size=batch_size,
             eval_batch_size=eval_batch_size, num_workers=num_workers, shuffle=shuffle,
             max_source_tokens=max_source_tokens, max_target_tokens=max_target_tokens, prompt=prompt,
             num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping,
-            no_repeat_ngram=no_repeat_ngram,
+            no_repeat_ngram=no_repeat_ngram, choices=choices, regex=regex,
         )  # fmt: skip
         if any(template.count(place) != 1 for place in PLACES):
             raise UserError(f"task.template={template}: write {' and '.join(PLACES)} once, where they stand.")
