@@ -29,7 +29,17 @@ from manyheads.load import load
 from manyheads.testing import TINY_CONFIG, byte_tokenizer, tiny_run
 from manyheads.tokenizer.chat_template import with_markers
 
-KEYS = {"run", "checkpoint", "device", "member", "allow", "system", "to", *ReplyOptions.__dataclass_fields__}
+KEYS = {
+    "run",
+    "checkpoint",
+    "device",
+    "member",
+    "ensemble",
+    "allow",
+    "system",
+    "to",
+    *ReplyOptions.__dataclass_fields__,
+}
 CONFIG = TINY_CONFIG.replace(
     "manyheads.task.generation.Generation, seq_len: 16", "manyheads.task.chat.Chat, max_tokens: 64"
 )

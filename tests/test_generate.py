@@ -22,7 +22,7 @@ from manyheads.head.next_token import NextToken
 from manyheads.load import load
 from manyheads.testing import tiny_run
 
-KEYS = {"run", "checkpoint", "device", "member", "allow", "input", "to", *Options.__dataclass_fields__}
+KEYS = {"run", "checkpoint", "device", "member", "ensemble", "allow", "input", "to", *Options.__dataclass_fields__}
 
 
 @pytest.fixture(scope="module")

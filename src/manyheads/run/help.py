@@ -70,10 +70,9 @@ _TRAIN_EXAMPLES = (
 _EVAL_EXAMPLES = (
     ("run=outputs/runs/NAME", "the scores that the training printed"),
     ("run=outputs/runs/NAME checkpoint=last", "the last weights instead of the best"),
-    ("run=NAME 'ensemble=[NAME2,NAME3]'", "the average of three runs, such as the seeds of a sweep"),
+    ("run=outputs/runs/NAME 'ensemble=[OTHER,THIRD]'", "the average of three runs"),
     ("run=outputs/runs/NAME stride=128", "overlapping windows: more context for each token"),
     ("run=outputs/runs/NAME task.batch_size=64", "faster; the scores stay"),
-    ("run=outputs/runs/NAME task.seq_len=512", "longer windows"),
     ("run=outputs/runs/NAME data=text data.path=my.txt", "another text: the splits cut from it"),
     ("run=outputs/runs/NAME data.path=/new/place/my.txt", "the same data after it has moved"),
     ("run=outputs/runs/NAME to=scores.json", "the scores as JSON, too"),

@@ -26,6 +26,7 @@ class RootKeys(TypedDict, total=False):
     compile: bool
     activation_checkpointing: int | None
     deterministic: bool
+    ensemble: str | list[str]
     stride: int | None
     member: str | None
     device: str | None
