@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import nn
 from benchmarks import plain
 from benchmarks.base import Benchmark, Goal, interleave, peer
 from benchmarks.trainer import one_document
-from benchmarks.training import on_terminal, whole
+from benchmarks.training import loop, on_terminal, whole
 from manyheads.allocator import keep_freed_memory
 from manyheads.build import CONF_DIR, build
 from manyheads.rebuild import build_source, build_task
@@ -117,24 +116,14 @@ def parts(family: Family, settings: list[str]) -> tuple[Any, nn.Module]:
     return task, family.by_hand(task.tokenizer.vocab_size, len(getattr(task, "labels", ()))).train()
 
 
-def loop(family: Family, settings: list[str], steps: int) -> float:
+def by_hand(family: Family, settings: list[str], steps: int) -> float:
     """Seconds per step of the network by hand, in a loop by hand, over the batches of a run."""
     keep_freed_memory()
     task, network = parts(family, settings)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    weights = list(network.parameters())
+    optimizer = torch.optim.AdamW(weights, lr=1e-3, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 100))
-    done, started = 0, time.perf_counter()
-    while done < steps:
-        for batch in task.train_dataloader():
-            network(batch).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            done += 1
-            if done == steps:
-                break
-    return (time.perf_counter() - started) / steps
+    return loop(network, lambda epoch: task.train_dataloader(), weights, optimizer, scheduler, steps)
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
@@ -151,11 +140,11 @@ def measure(rounds: int) -> dict[str, list[float]]:
                 settings += ["data=text", f"data.path={text}"]
             times = interleave(
                 rounds,
-                partial(on_terminal, loop, family, settings, STEPS),
+                partial(on_terminal, by_hand, family, settings, STEPS),
                 partial(on_terminal, whole, settings, STEPS),
             )
-            found[name] = [by_hand / run for by_hand, run in times]
-            found[f"{name}_step"] = [1e3 * by_hand for by_hand, _ in times]
+            found[name] = [plainly / run for plainly, run in times]
+            found[f"{name}_step"] = [1e3 * plainly for plainly, _ in times]
     return found
 
 

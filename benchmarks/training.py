@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -74,20 +74,39 @@ def bare(settings: list[str], steps: int) -> float:
     keep_freed_memory()
     network, head, rows, order, optimizer, scheduler = parts(settings, steps)
     weights = list(nn.ModuleDict({"network": network, "head": head}).parameters())
-    done, started = 0, time.perf_counter()
-    while done < steps:
-        order.set_epoch(done // len(order))
-        for batch in DataLoader(rows, batch_sampler=order, collate_fn=as_is):
-            output = head(network(batch), batch)
-            (output.loss_sum / output.count).backward()
+
+    def batches(epoch: int) -> DataLoader:
+        order.set_epoch(epoch)
+        return DataLoader(rows, batch_sampler=order, collate_fn=as_is)
+
+    def loss(batch: Any) -> torch.Tensor:
+        output = head(network(batch), batch)
+        return output.loss_sum / output.count
+
+    return loop(loss, batches, weights, optimizer, scheduler, steps)
+
+
+def loop(
+    loss: Callable[[Any], torch.Tensor],
+    batches: Callable[[int], Iterable[Any]],
+    weights: list[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    scheduler: LambdaLR,
+    steps: int,
+) -> float:
+    """Seconds per step of a loop written by hand, over the batches of epoch 0, 1, ..."""
+    done, epoch, started = 0, 0, time.perf_counter()
+    while True:
+        for batch in batches(epoch):
+            loss(batch).backward()
             nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
             done += 1
             if done == steps:
-                break
-    return (time.perf_counter() - started) / steps
+                return (time.perf_counter() - started) / steps
+        epoch += 1
 
 
 def long_step(seconds: float = 0.1, steps: int = 12) -> list[str]:

@@ -42,6 +42,7 @@ class LoadedLM:
         config: the run's resolved config.
         checkpoint: the file that the weights came from.
         record: what else the checkpoint says about the run: step, provenance, version.
+        member: of a run with several tasks, the one that is asked.
         context: how many tokens the network read at once in training; None when the config does not say.
         notes: what there is to say about the rows that were answered last, such as how many were cut.
     """
@@ -55,6 +56,7 @@ class LoadedLM:
         config: DictConfig,
         checkpoint: Path,
         record: dict[str, Any],
+        member: str | None = None,
     ) -> None:
         self.network = network
         self.head = head
@@ -62,6 +64,7 @@ class LoadedLM:
         self.config = config
         self.checkpoint = checkpoint
         self.record = record
+        self.member = member
         self.notes: list[str] = []
         limits = [OmegaConf.select(config, key) for key in ("task.seq_len", "task.max_tokens")] + [
             network.max_positions
@@ -144,7 +147,7 @@ class LoadedLM:
         if "task" not in cfg:
             raise UserError(f"the config in {self.checkpoint} names no task: it is not that of a whole run.")
         member_of(cfg, None, "predict")
-        settle_threshold(cfg, self.record)
+        settle_threshold(cfg, self.record, self.member)
         source.ask(target_of(cfg.task, "task", cfg.allow).asked)  # type: ignore[attr-defined]
         return self._told(build_task(cfg, source, self.tokenizer))
 
@@ -262,6 +265,7 @@ def load(
         config=one.config,
         checkpoint=one.checkpoint,
         record=one.record,
+        member=member,
     )
 
 

@@ -116,6 +116,28 @@ def test_the_runs_threshold_holds_where_nothing_is_validated(words: list[str], c
     assert texts[0] == texts[1]
 
 
+@pytest.mark.slow
+def test_a_member_of_a_mixture_keeps_its_threshold(words: list[str], cli: Cli, tmp_path: Path) -> None:
+    members = [f"+task@task.members.{name}=qa" for name in ("one", "two")]
+    sizes = [f"task.members.{name}.{key}" for name in ("one", "two") for key in ("max_tokens=48", "stride=16")]
+    rest = [word for word in words if not word.startswith("task")]
+    done = cli("train", "task=mixture", *members, *sizes, *rest, "model=encoder", "model.num_layers=1")
+    assert done.code == 0, done.err
+    assert done.results["val"]["no_answer_threshold/two"] != 0.5
+    test = tmp_path / "rows" / "test.jsonl"
+    asked = cli("predict", f"run={done.folder}", "member=two", f"input={test}")
+    assert asked.code == 0, asked.err
+    lines = (done.folder / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    known = [line["output"]["text"] for line in map(json.loads, lines) if line["member"] == "two"]
+    assert [json.loads(line)["output"]["text"] for line in asked.out.splitlines()] == known
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text(test.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    scored = cli("eval", f"run={done.folder}", f"data.path={{test: {copy}}}", "to=scores.json")
+    assert scored.code == 0, scored.err
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["test"]
+    assert scores == pytest.approx({name: done.results["test"][name] for name in scores}, rel=1e-5)
+
+
 def test_rows_with_answers_alone_have_the_scores_of_the_first_version(cli: Cli, tmp_path: Path) -> None:
     words = small_run(tmp_path / "rows", unanswerable=False)
     done = cli("train", *words, *SPAN)

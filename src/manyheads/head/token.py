@@ -73,7 +73,7 @@ class TokenHead(Head):
         logits = linear(hidden, self.weight, self.bias)
         if self.softcap is None:
             return logits
-        return self.softcap * torch.tanh(_wide(logits) / self.softcap)
+        return self.softcap * torch.tanh(wide(logits) / self.softcap)
 
     def forward(self, hidden: Tensor, batch: Batch) -> HeadOutput:
         return self.loss(hidden, labels_of(batch))
@@ -86,14 +86,14 @@ class TokenHead(Head):
         count = (labels != IGNORE).sum()
         if self.chunked and torch.is_grad_enabled():
             return HeadOutput(self.sums(hidden, labels).objective, count)
-        sums = [_cross_entropy(_wide(self.logits(part)), of, "sum") for part, of in self._parts(hidden, labels)]
+        sums = [_cross_entropy(wide(self.logits(part)), of, "sum") for part, of in self._parts(hidden, labels)]
         return HeadOutput(torch.stack(sums).sum(), count)
 
     def each(self, hidden: Tensor, labels: Tensor) -> Scores:
         """Each of the labels [...] by itself, from states [..., D]."""
         losses, correct = [], []
         for part, of in self._parts(hidden, labels):
-            logits = _wide(self.logits(part))
+            logits = wide(self.logits(part))
             losses.append(_cross_entropy(logits, of, "none"))
             correct.append(logits.argmax(-1) == of)
         return Scores(torch.cat(losses).view(labels.shape), torch.cat(correct).view(labels.shape))
@@ -124,7 +124,8 @@ def check_unused(**options: object) -> None:
             )
 
 
-def _wide(logits: Tensor) -> Tensor:
+def wide(logits: Tensor) -> Tensor:
+    """Logits in float32, or in float64 where they are."""
     # half precision has 8 or 11 significant bits: too few for a sum over a vocabulary
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

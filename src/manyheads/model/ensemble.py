@@ -14,6 +14,7 @@ from manyheads.errors import UserError
 from manyheads.head.base import Head
 from manyheads.head.label import Label
 from manyheads.head.next_token import NextToken
+from manyheads.head.token import wide
 
 
 class EnsembleCache:
@@ -82,7 +83,7 @@ class Ensemble(nn.Module):
         if any(self._counted):
             states = [
                 state.double() for state in states
-            ]  # which holds float32 and whole numbers below 2**53 as they are
+            ]  # it holds float32, and whole numbers below 2**53, as they are
         return torch.cat(states, -1)
 
     def head(self) -> Head:
@@ -95,7 +96,7 @@ class Ensemble(nn.Module):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """[..., V], the log of the mean of the members' probabilities, from states [..., D]."""
-        each = [_wide(cast(NextToken, head).logits(part)).log_softmax(-1) for head, part in self._members(hidden)]
+        each = [wide(cast(NextToken, head).logits(part)).log_softmax(-1) for head, part in self._members(hidden)]
         return _log_mean(torch.stack(each))
 
     def class_logits(self, hidden: Tensor, batch: Batch) -> Tensor:
@@ -136,10 +137,6 @@ def _check(networks: Sequence[nn.Module], heads: Sequence[Head]) -> None:
             raise UserError(
                 f"ensemble: one run tells {', '.join(labels[0][0])}, another {', '.join(one[0])}. Name runs of one data."
             )
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _log_mean(each: Tensor) -> Tensor:

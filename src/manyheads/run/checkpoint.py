@@ -49,14 +49,19 @@ def data_note(record: Mapping[str, Any], source: Source) -> str | None:
     return f"the data ({source.name}) is not what the run was trained on: its content or its splits have changed since"
 
 
-def settle_threshold(cfg: DictConfig, record: Mapping[str, Any]) -> None:
-    """Lets a task that has found a threshold on validation keep it where no validation split is scored.
+def settle_threshold(cfg: DictConfig, record: Mapping[str, Any], member: str | None = None) -> None:
+    """Lets a task that has found a threshold on validation keep it where no validation split is scored; of a mixture each
+    member its own.
 
-    `record` is the checkpoint's entry "manyheads".
+    `record` is the checkpoint's entry "manyheads"; `member` names the one of a mixture whose task `cfg` has.
     """
-    found = (record.get("scores") or {}).get("val/no_answer_threshold")
-    if found is not None and "task" in cfg and "threshold" in cfg.task and cfg.task.threshold is None:
-        cfg.task.threshold = found
+    scores = record.get("scores") or {}
+    tasks = {member: cfg.get("task") or {}}
+    tasks |= tasks[member].get("members") or {}
+    for name, task in tasks.items():
+        found = scores.get("val/no_answer_threshold" + (f"/{name}" if name else ""))
+        if found is not None and "threshold" in task and task.threshold is None:
+            task.threshold = found
 
 
 def find_checkpoint(path: str | Path, checkpoint: str | None = None, key: str = "run") -> Path:
