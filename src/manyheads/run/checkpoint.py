@@ -56,7 +56,7 @@ def settle_threshold(cfg: DictConfig, record: Mapping[str, Any], member: str | N
     `record` is the checkpoint's entry "manyheads"; `member` names the one of a mixture whose task `cfg` has.
     """
     scores = record.get("scores") or {}
-    tasks = {member: cfg.get("task") or {}}
+    tasks: dict[str | None, Any] = {member: cfg.get("task") or {}}
     tasks |= tasks[member].get("members") or {}
     for name, task in tasks.items():
         found = scores.get("val/no_answer_threshold" + (f"/{name}" if name else ""))
